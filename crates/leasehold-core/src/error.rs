@@ -117,13 +117,6 @@ impl Error {
             source: None,
         }))
     }
-
-    /// The same failure under another kind (a refusal to send after an unknown outcome leaves the outcome unknown).
-    #[must_use]
-    pub(crate) fn into_kind(mut self, kind: ErrorKind) -> Self {
-        self.0.kind = kind;
-        self
-    }
 }
 
 impl fmt::Display for Error {

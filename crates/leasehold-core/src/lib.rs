@@ -1,26 +1,53 @@
 #![doc = include_str!("lib.md")]
 
-mod capabilities;
 pub mod contract;
+pub mod register;
+pub mod store;
+
+mod acquire;
+mod batch;
+mod belief;
+mod capabilities;
 mod door;
 mod error;
+mod keep_alive;
+mod lease;
+mod lock;
+mod manager;
 mod memory;
 mod name;
+mod names;
+mod observed;
+mod outcome;
 mod real;
 mod record;
+mod renew;
+mod request;
 mod signals;
-pub mod store;
+mod status;
 mod time;
+mod watch;
+
+pub use belief::Term;
 pub use capabilities::{Capabilities, Delivery, Drift, ExpiryClock, Loss, Reach};
 pub use door::Door;
 pub use error::{Error, ErrorKind, Result};
+pub use keep_alive::{Held, KeepAlive};
+pub use lease::Lease;
+pub use lock::{Lock, LockAttempt};
+pub use manager::{Builder, Manager};
 pub use memory::MemoryStore;
 pub use name::{LeaseName, MAX_NAME_BYTES, Prefix};
+pub use observed::Observed;
 pub use real::RealDoor;
 pub use record::{
     AttemptId, Body, Ended, EndedHow, MAX_DATA_BYTES, MAX_INDEX, MAX_MACHINE_ID_BYTES,
     MAX_NOTE_BYTES, Origin, READER_VERSION, Record, check_machine_id,
 };
+pub use register::MemoryRegister;
+pub use request::{Attempt, Busy, Changes, Displace, Request};
 pub use signals::Signals;
+pub use status::{Listing, Status};
 pub use store::Store;
 pub use time::{BootInstant, MAX_PERIOD, MIN_PERIOD};
+pub use watch::{Event, Watch};

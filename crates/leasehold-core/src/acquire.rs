@@ -1,0 +1,463 @@
+//! Acquire, steal, break: the changes that begin or end a term from outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::door::DoorExt;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
+use crate::manager::{Core, Kept, Progress, Vacancy, over};
+use crate::name::LeaseName;
+use crate::outcome::{Resolved, shows, unknown};
+use crate::record::{
+    Body, Ended, EndedHow, MAX_INDEX, Origin, Record, check_details, check_machine_id,
+};
+use crate::request::{Attempt, Busy, Displace, Request};
+use crate::status::Status;
+use crate::store::{Applied, Believe, Change, Expect, Reopen, Seen, Take, Vacate};
+use crate::time::BootInstant;
+
+/// A checked request.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) machine_id: String,
+    pub(crate) version: i64,
+    pub(crate) period: Duration,
+    pub(crate) note: Option<String>,
+    pub(crate) data: Option<bytes::Bytes>,
+}
+
+impl Core {
+    /// Refuses bad input before anything is sent.
+    pub(crate) fn check(
+        &self,
+        operation: &'static str,
+        request: Request,
+    ) -> Result<(LeaseName, Grant)> {
+        let name = LeaseName::new(&request.name).map_err(|error| error.during(operation, None))?;
+        let checked = || {
+            self.check_period(request.period)?;
+            check_details(request.note.as_deref(), request.data.as_deref())?;
+            let machine_id = request
+                .machine_id
+                .unwrap_or_else(|| self.machine_id.clone());
+            check_machine_id(&machine_id)?;
+            Ok(Grant {
+                machine_id,
+                version: request.version,
+                period: request.period,
+                note: request.note,
+                data: request.data,
+            })
+        };
+        match checked() {
+            Ok(grant) => Ok((name, grant)),
+            Err(error) => Err(Error::during(error, operation, Some(&name))),
+        }
+    }
+
+    /// Acquire: names the vacancy it saw, and learns of it from the refusal where there was another.
+    pub(crate) async fn take_vacant(
+        self: Arc<Self>,
+        name: LeaseName,
+        grant: Grant,
+        progress: &Progress,
+    ) -> Result<Attempt> {
+        let _turn = self.names.turn(&name).await;
+        let mut vacancy = self.vacancy(&name);
+        loop {
+            if progress.is_abandoned() {
+                return Err(Error::new(ErrorKind::Unavailable, "given up"));
+            }
+            let body = Arc::new(grant.body(&self, vacancy.ended.clone(), &vacancy.kept));
+            let (take, sent) = self.take(
+                &name,
+                &grant,
+                body,
+                Expect::Vacant(vacancy.index),
+                Believe::Now,
+                None,
+            );
+            progress.sending();
+            let attempt = take.attempt;
+            let last_send = self.deadline(sent, grant.period, None);
+            match self.resolve(Change::Take(take.clone()), last_send).await {
+                Resolved::Applied(applied) => {
+                    return self
+                        .taken(name, take, sent, applied, progress)
+                        .await
+                        .map(Attempt::Acquired);
+                }
+                Resolved::Refused(None) if vacancy.index.is_some() => vacancy = Vacancy::default(),
+                // Refused for a vacancy that is not there, yet nothing is there: it comes and goes.
+                Resolved::Refused(None) => self.door.sleep(Duration::from_millis(1)).await,
+                Resolved::Refused(Some(seen)) => {
+                    seen.record.judged()?;
+                    if !seen.is_vacant() {
+                        return Ok(Attempt::Busy(Busy {
+                            status: Status::new(name, seen),
+                        }));
+                    }
+                    if vacancy.index == Some(seen.index) {
+                        self.door.sleep(Duration::from_millis(1)).await;
+                    }
+                    vacancy = Vacancy::of(&seen);
+                }
+                Resolved::NotApplied(error) => return Err(error),
+                Resolved::Unknown(error) => {
+                    // The time for sending again is over. If the attempt was applied after all, give it back.
+                    if let Ok(Some(seen)) = self.get("acquire", &name).await
+                        && shows(&seen, attempt)
+                    {
+                        self.give_back(&name, seen.index, &take.record, seen.fence())
+                            .await;
+                    }
+                    return Err(unknown(
+                        error,
+                        "if it was, it runs out by itself within a period",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Steal: replaces exactly the grant of the index that was named, and waits it out.
+    pub(crate) async fn take_from(
+        self: Arc<Self>,
+        name: LeaseName,
+        grant: Grant,
+        displace: Displace,
+        progress: &Progress,
+    ) -> Result<Lease> {
+        let _turn = self.names.turn(&name).await;
+        let seen = self.displaced(&name, &displace, "steal").await?;
+        let ended = Ended {
+            how: EndedHow::Stolen,
+            by: Some(grant.machine_id.clone()),
+            reason: displace.reason.clone(),
+            fence: Some(seen.fence()),
+        };
+        let believe = if displace.assume_dead {
+            Believe::Now
+        } else {
+            Believe::AfterReplaced
+        };
+        let body = Arc::new(grant.body(&self, Some(ended), &Kept::of(&seen.record)));
+        // Larger than every index and fence that the replaced term and its predecessors ever showed.
+        let fence = Some(displace.index + 1);
+        let (take, sent) = self.take(
+            &name,
+            &grant,
+            body,
+            Expect::Index(displace.index),
+            believe,
+            fence,
+        );
+        progress.sending();
+        let last_send = self.deadline(sent, grant.period, None);
+        match self.resolve(Change::Take(take.clone()), last_send).await {
+            Resolved::Applied(applied) => self.taken(name, take, sent, applied, progress).await,
+            Resolved::Refused(found) => Err(self.moved(&name, displace.index, found)),
+            Resolved::NotApplied(error) => Err(error),
+            Resolved::Unknown(error) => Err(unknown(
+                error,
+                "if it was, it runs out by itself within a period",
+            )),
+        }
+    }
+
+    /// Break: ends the term of the index that was named; the name stays taken until it is waited out.
+    pub(crate) async fn break_term(
+        self: Arc<Self>,
+        name: LeaseName,
+        displace: Displace,
+        progress: &Progress,
+    ) -> Result<Status> {
+        let _turn = self.names.turn(&name).await;
+        let seen = self.displaced(&name, &displace, "break").await?;
+        let ended = Ended {
+            how: EndedHow::Broken,
+            by: Some(self.machine_id.clone()),
+            reason: displace.reason.clone(),
+            fence: Some(seen.fence()),
+        };
+        let reopen = if displace.assume_dead {
+            Reopen::Now
+        } else {
+            Reopen::AfterReplaced
+        };
+        let vacate = self.vacate(&name, displace.index, &seen.record, ended, reopen);
+        progress.sending();
+        let last_send = self.door.now().plus(self.timeout);
+        match self.resolve(Change::Vacate(vacate), last_send).await {
+            Resolved::Applied(_) => match self.get("break", &name).await? {
+                Some(seen) => Ok(Status::new(name, seen)),
+                None => Err(Error::new(
+                    ErrorKind::Gone,
+                    "it was broken, and its record is gone since",
+                )),
+            },
+            Resolved::Refused(found) => Err(self.moved(&name, displace.index, found)),
+            Resolved::NotApplied(error) => Err(error),
+            Resolved::Unknown(error) => Err(unknown(
+                error,
+                "look again, and break again if it still stands",
+            )),
+        }
+    }
+
+    /// What a steal or break is about to displace: exactly what was named, or an error.
+    async fn displaced(
+        &self,
+        name: &LeaseName,
+        displace: &Displace,
+        what: &'static str,
+    ) -> Result<Seen> {
+        if displace.index >= MAX_INDEX {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is no index", displace.index),
+            ));
+        }
+        let Some(seen) = self.get(what, name).await? else {
+            return Err(Error::new(
+                ErrorKind::Gone,
+                "nobody holds it: acquire it instead",
+            ));
+        };
+        match &seen.record.origin {
+            Origin::Newer(_) => seen.record.judged()?,
+            Origin::Unreadable(_) if !displace.assume_dead => seen.record.judged()?,
+            _ => {}
+        }
+        if !seen.is_held() {
+            return Err(over(&Status::new(name.clone(), seen)));
+        }
+        if seen.index != displace.index {
+            return Err(self.moved(name, displace.index, Some(seen)));
+        }
+        if seen.left.is_none() && !displace.assume_dead {
+            return Err(Error::new(
+                ErrorKind::Foreign,
+                format!(
+                    "{} holds it by a record that leasehold did not write, whose end nobody knows: a {what} cannot \
+                     wait it out; make sure that it is dead and say so (assume dead)",
+                    seen.record
+                        .body
+                        .machine_id
+                        .as_deref()
+                        .unwrap_or("somebody")
+                        .escape_debug()
+                ),
+            ));
+        }
+        Ok(seen)
+    }
+
+    /// A grant was applied: the lease, unless nobody can use it any more.
+    async fn taken(
+        self: Arc<Self>,
+        name: LeaseName,
+        take: Take,
+        sent: BootInstant,
+        applied: Applied,
+        progress: &Progress,
+    ) -> Result<Lease> {
+        // Read after the success is known; what is left of the wait counts from here.
+        let begin = self.door.now().plus(applied.wait);
+        let deadline = self.deadline(sent, applied.granted, applied.counted_from);
+        let fence = take.record.fence.unwrap_or(applied.index);
+        if progress.is_abandoned() {
+            self.give_back(&name, applied.index, &take.record, fence)
+                .await;
+            return Err(Error::new(ErrorKind::Unavailable, "given up"));
+        }
+        if self.door.now() >= deadline {
+            self.give_back(&name, applied.index, &take.record, fence)
+                .await;
+            return Err(Error::new(
+                ErrorKind::Expired,
+                format!(
+                    "it was granted, but the answer took longer than the period of {:?}",
+                    applied.granted
+                ),
+            ));
+        }
+        tracing::debug!(%name, index = applied.index, fence, machine_id = ?take.record.body.machine_id, "granted");
+        Ok(Lease::granted(
+            self,
+            name,
+            fence,
+            &take.record,
+            &applied,
+            (begin, deadline),
+        ))
+    }
+
+    /// Releases a grant that nobody will use, once, as its own handle.
+    pub(crate) async fn give_back(
+        &self,
+        name: &LeaseName,
+        index: u64,
+        record: &Record,
+        fence: u64,
+    ) {
+        let ended = Ended {
+            how: EndedHow::Released,
+            by: record.body.machine_id.clone(),
+            reason: None,
+            fence: Some(fence),
+        };
+        let vacate = self.vacate(name, index, record, ended, Reopen::Now);
+        let last_send = self.door.now().plus(self.timeout);
+        let resolved = self.resolve(Change::Vacate(vacate), last_send).await;
+        tracing::debug!(%name, index, ?resolved, "gave back a grant that came too late");
+    }
+
+    /// A grant to be sent, and when it is first handed to the driver.
+    fn take(
+        &self,
+        name: &LeaseName,
+        grant: &Grant,
+        body: Arc<Body>,
+        expect: Expect,
+        believe: Believe,
+        fence: Option<u64>,
+    ) -> (Take, BootInstant) {
+        let attempt = self.door.attempt_id();
+        let period = Some(grant.period);
+        let record = Record {
+            fence,
+            period,
+            ..Record::new(body, attempt)
+        };
+        let sent = self.door.now();
+        let hold = grant.period;
+        (
+            Take {
+                name: name.clone(),
+                attempt,
+                expect,
+                record,
+                same_body: false,
+                believe,
+                hold,
+            },
+            sent,
+        )
+    }
+
+    /// The tombstone that ends a grant.
+    pub(crate) fn vacate(
+        &self,
+        name: &LeaseName,
+        index: u64,
+        record: &Record,
+        ended: Ended,
+        reopen: Reopen,
+    ) -> Vacate {
+        let attempt = self.door.attempt_id();
+        let kept = Kept::of(record);
+        let body = Body {
+            needs: 1,
+            closed: kept.closed,
+            unknown: kept.unknown,
+            ended: Some(ended),
+            ..Body::default()
+        };
+        let record = Record::new(Arc::new(body), attempt);
+        Vacate {
+            name: name.clone(),
+            attempt,
+            index,
+            record,
+            reopen,
+        }
+    }
+
+    /// *The lessee stops first*: when belief ends for a grant that was first sent at `sent`.
+    pub(crate) fn deadline(
+        &self,
+        sent: BootInstant,
+        period: Duration,
+        counted: Option<BootInstant>,
+    ) -> BootInstant {
+        counted
+            .unwrap_or(sent)
+            .plus(period)
+            .minus(self.capabilities.margin(period))
+    }
+
+    /// The error for a change that named an index which no longer stands.
+    pub(crate) fn moved(&self, name: &LeaseName, index: u64, found: Option<Seen>) -> Error {
+        let Some(seen) = found else {
+            return Error::new(ErrorKind::Gone, "nobody holds it any more");
+        };
+        if let Err(error) = seen.record.judged() {
+            return error;
+        }
+        let status = Status::new(name.clone(), seen);
+        if !status.is_held() {
+            return over(&status);
+        }
+        Error::new(
+            ErrorKind::Changed,
+            format!(
+                "it has changed since index {index}: {} (index {})",
+                Busy {
+                    status: status.clone()
+                },
+                status.index()
+            ),
+        )
+    }
+}
+
+impl Grant {
+    fn body(&self, core: &Core, ended: Option<Ended>, kept: &Kept) -> Body {
+        Body {
+            machine_id: Some(self.machine_id.clone()),
+            version: self.version,
+            needs: 1,
+            since: Some(core.door.wall()),
+            note: self.note.clone(),
+            data: self.data.clone(),
+            ended,
+            closed: kept.closed,
+            unknown: kept.unknown.clone(),
+            ..Body::default()
+        }
+    }
+}
+
+impl Kept {
+    pub(crate) fn of(record: &Record) -> Self {
+        match record.origin {
+            Origin::Leasehold => Self {
+                closed: record.body.closed,
+                unknown: record.body.unknown.clone(),
+            },
+            _ => Self::default(),
+        }
+    }
+}
+
+impl Vacancy {
+    pub(crate) fn of(seen: &Seen) -> Self {
+        let expired = || Ended {
+            how: EndedHow::Expired,
+            by: None,
+            reason: None,
+            fence: Some(seen.fence()),
+        };
+        let ended = match &seen.record.body.machine_id {
+            Some(_) => Some(expired()),
+            None => seen.record.body.ended.clone(),
+        };
+        Self {
+            index: Some(seen.index),
+            ended,
+            kept: Kept::of(&seen.record),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Group commit: what arrives while a request is in flight goes with the next one; no delay is added when idle.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::door::{Door, until};
+use crate::error::{Error, ErrorKind};
+use crate::store::{Change, Outcome, Store};
+use crate::time::BootInstant;
+
+/// Sends changes to the store, one request at a time.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    store: Arc<dyn Store>,
+    door: Arc<dyn Door>,
+    size: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    in_flight: bool,
+    next_key: u64,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    key: u64,
+    change: Change,
+    until: BootInstant,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// A change, and until when it may take.
+pub(crate) type Bounded = (Change, BootInstant);
+
+impl Batch {
+    pub(crate) fn new(store: Arc<dyn Store>, door: Arc<dyn Door>) -> Self {
+        let size = store.connected().batch.max(1);
+        Self {
+            store,
+            door,
+            size,
+            queue: Mutex::default(),
+        }
+    }
+
+    /// Sends one change. Must not be dropped half-way unless its outcome is to stay unknown.
+    pub(crate) async fn one(self: &Arc<Self>, change: Change, at: BootInstant) -> Outcome {
+        let mut outcomes = self.many(vec![(change, at)]).await;
+        outcomes.pop().unwrap_or_else(missing)
+    }
+
+    /// Sends changes of different names together. One outcome a change, in order.
+    pub(crate) async fn many(self: &Arc<Self>, changes: Vec<Bounded>) -> Vec<Outcome> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let queued = {
+            let mut queue = self.lock();
+            if queue.in_flight {
+                Ok(changes
+                    .into_iter()
+                    .map(|(change, at)| (queue.push(change, at), at))
+                    .collect::<Vec<_>>())
+            } else {
+                queue.in_flight = true;
+                Err(changes)
+            }
+        };
+        match queued {
+            Err(changes) => {
+                // Whatever becomes of this future, the next request must go out.
+                let _next = Next(self);
+                self.send(changes).await
+            }
+            Ok(waiting) => {
+                let mut outcomes = Vec::with_capacity(waiting.len());
+                for ((key, reply), at) in waiting {
+                    outcomes.push(match until(&self.door, at, reply).await {
+                        Some(Ok(outcome)) => outcome,
+                        Some(Err(_)) => Outcome::Unknown(Error::new(
+                            ErrorKind::Unavailable,
+                            "the request was given up",
+                        )),
+                        None => self.give_up(key),
+                    });
+                }
+                outcomes
+            }
+        }
+    }
+
+    /// The time of a waiting change is over: if it was not sent yet, it never will be.
+    fn give_up(&self, key: u64) -> Outcome {
+        let mut queue = self.lock();
+        match queue.waiting.iter().position(|waiting| waiting.key == key) {
+            Some(place) => {
+                queue.waiting.remove(place);
+                Outcome::NotApplied(Error::new(
+                    ErrorKind::Unavailable,
+                    "the registry was still busy with an earlier request: nothing was sent",
+                ))
+            }
+            None => Outcome::Unknown(no_answer()),
+        }
+    }
+
+    async fn send(&self, mut changes: Vec<Bounded>) -> Vec<Outcome> {
+        if changes.len() <= self.size {
+            return self.request(changes).await;
+        }
+        let mut outcomes = Vec::with_capacity(changes.len());
+        while !changes.is_empty() {
+            let rest = changes.split_off(self.size.min(changes.len()));
+            outcomes.append(&mut self.request(changes).await);
+            changes = rest;
+        }
+        outcomes
+    }
+
+    async fn request(&self, changes: Vec<Bounded>) -> Vec<Outcome> {
+        let count = changes.len();
+        let at = changes
+            .iter()
+            .map(|(_, at)| *at)
+            .max()
+            .unwrap_or(BootInstant::ZERO);
+        let changes = changes.into_iter().map(|(change, _)| change).collect();
+        let mut outcomes = until(&self.door, at, self.store.apply(changes, at)).await.unwrap_or_default();
+        outcomes.resize_with(count, || Outcome::Unknown(no_answer()));
+        outcomes
+    }
+
+    /// The next request: everything that waits, in a task of its own.
+    fn next(self: &Arc<Self>) {
+        let mut queue = self.lock();
+        if queue.waiting.is_empty() {
+            queue.in_flight = false;
+            return;
+        }
+        drop(queue);
+        let this = self.clone();
+        self.door.spawn(Box::pin(async move {
+            let _next = Next(&this);
+            let waiting = std::mem::take(&mut this.lock().waiting);
+            let mut replies = Vec::with_capacity(waiting.len());
+            let mut changes = Vec::with_capacity(waiting.len());
+            for entry in waiting {
+                if !entry.reply.is_closed() {
+                    changes.push((entry.change, entry.until));
+                    replies.push(entry.reply);
+                }
+            }
+            if changes.is_empty() {
+                return;
+            }
+            for (reply, outcome) in replies.into_iter().zip(this.send(changes).await) {
+                // Whoever asked has given up and counts it as unknown.
+                drop(reply.send(outcome));
+            }
+        }));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, change: Change, until: BootInstant) -> (u64, oneshot::Receiver<Outcome>) {
+        let (reply, receiver) = oneshot::channel();
+        let key = self.next_key;
+        self.next_key += 1;
+        self.waiting.push(Waiting {
+            key,
+            change,
+            until,
+            reply,
+        });
+        (key, receiver)
+    }
+}
+
+struct Next<'a>(&'a Arc<Batch>);
+
+impl Drop for Next<'_> {
+    fn drop(&mut self) {
+        self.0.next();
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the registry did not answer in time",
+    )
+}
+
+fn missing() -> Outcome {
+    Outcome::Unknown(Error::new(
+        ErrorKind::Unavailable,
+        "the store gave no outcome",
+    ))
+}

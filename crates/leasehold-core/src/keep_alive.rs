@@ -1,0 +1,321 @@
+//! Keeping a lease alive in the background.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::sync::{Mutex, watch};
+
+use crate::belief::Term;
+use crate::door::{Door, DoorExt};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
+use crate::name::LeaseName;
+use crate::time::BootInstant;
+
+/// How a lease is kept alive.
+#[derive(Clone, Debug, Default)]
+pub struct KeepAlive {
+    period: Option<Duration>,
+}
+
+impl KeepAlive {
+    /// Renews at a third of the lease's own period, with jitter; retries until the deadline.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Renews to another period than the lease was granted with.
+    #[must_use]
+    pub fn period(mut self, period: Duration) -> Self {
+        self.period = Some(period);
+        self
+    }
+}
+
+/// A lease that is kept alive in the background.
+///
+/// The loss of the lease is signalled by [`Held::lost`], at its deadline at the latest, at once when the registry says
+/// so. Losing the registry alone loses nothing before the deadline: renewals are tried again.
+///
+/// Dropping the guard stops the renewals and releases the lease in the background, unless other views of the term
+/// ([`Held::term`]) are still alive: whoever holds one may still be at work, so the lease then runs out by itself.
+#[must_use = "dropping the guard gives the lease back"]
+pub struct Held {
+    term: Term,
+    door: Arc<dyn Door>,
+    lease: Arc<Mutex<Option<Lease>>>,
+    control: watch::Sender<Control>,
+    loss: watch::Receiver<Option<Arc<Error>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Control {
+    Renew,
+    /// The lease is wanted back by its guard.
+    Stop,
+    /// The guard is gone.
+    Dropped,
+}
+
+impl Held {
+    pub(crate) fn new(lease: Lease, options: KeepAlive) -> Self {
+        let term = lease.term();
+        let door = lease.core.door.clone();
+        let period = options.period.unwrap_or_else(|| lease.period());
+        let lease = Arc::new(Mutex::new(Some(lease)));
+        let (control, controlled) = watch::channel(Control::Renew);
+        let (lost, loss) = watch::channel(None);
+        let keeper = Keeper {
+            term: term.clone(),
+            door: door.clone(),
+            period,
+            control: controlled,
+        };
+        door.spawn(Box::pin(keeper.run(lease.clone(), lost)));
+        Self {
+            term,
+            door,
+            lease,
+            control,
+            loss,
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &LeaseName {
+        self.term.name()
+    }
+
+    /// The fencing token: see [`Term::fence`].
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.term.fence()
+    }
+
+    /// Until when the lease is ours unless renewed: see [`Term::deadline`].
+    #[must_use]
+    pub fn deadline(&self) -> Option<BootInstant> {
+        self.term.deadline()
+    }
+
+    /// A view of the term for other tasks. While one lives, dropping the guard does not release the lease.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term.clone()
+    }
+
+    /// Whether the lease is ours now, without I/O: see [`Term::is_current`].
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.term.is_current()
+    }
+
+    /// An error if the lease is not ours now, without I/O.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Changed`], [`ErrorKind::Expired`] or [`ErrorKind::Gone`]: how it was lost.
+    pub fn check(&self) -> Result<()> {
+        if self.term.is_current() {
+            return Ok(());
+        }
+        Err(match &*self.loss.borrow() {
+            Some(error) => error.copy(),
+            None if self.term.is_over() => expired(&self.term),
+            None => Error::new(
+                ErrorKind::Expired,
+                "the term has not begun yet: the replaced one is being waited out",
+            ),
+        })
+    }
+
+    /// Ends when the lease is lost, with the reason: at its deadline at the latest, also where the renewing task was
+    /// killed with its runtime. Cancel-safe.
+    pub async fn lost(&self) -> Error {
+        let mut loss = self.loss.clone();
+        loop {
+            if let Some(error) = &*loss.borrow_and_update() {
+                return error.copy();
+            }
+            if self.term.is_over() {
+                return expired(&self.term);
+            }
+            let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
+            let timer = self.door.sleep_until(deadline);
+            let changed = std::pin::pin!(loss.changed());
+            // The renewing task is gone without a word: only the deadline is left.
+            if let Either::Left((Err(_), timer)) = select(changed, timer).await {
+                timer.await;
+            }
+        }
+    }
+
+    /// Stops the renewals and releases the lease: the name is vacant at once.
+    ///
+    /// Cancel-safe: a dropped call goes on in the background.
+    ///
+    /// # Errors
+    /// As [`Lease::release`], and how the lease was lost if it was.
+    pub async fn release(self) -> Result<()> {
+        _ = self.control.send(Control::Stop);
+        // The renewing task gives the lease up at once: its calls are cancel-safe.
+        let lease = self.lease.lock().await.take();
+        match lease {
+            Some(lease) => lease.release().await,
+            None => Err(match &*self.loss.borrow() {
+                Some(error) => error.copy(),
+                None => expired(&self.term),
+            }),
+        }
+    }
+
+    /// Stops the renewals and gives the lease back as it is.
+    ///
+    /// # Errors
+    /// How the lease was lost, if it was.
+    pub async fn into_lease(self) -> Result<Lease> {
+        _ = self.control.send(Control::Stop);
+        let lease = self.lease.lock().await.take();
+        lease.ok_or_else(|| match &*self.loss.borrow() {
+            Some(error) => error.copy(),
+            None => expired(&self.term),
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.control.send_if_modified(|control| {
+            let renewing = *control == Control::Renew;
+            if renewing {
+                *control = Control::Dropped;
+            }
+            renewing
+        });
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("term", &self.term)
+            .finish_non_exhaustive()
+    }
+}
+
+fn expired(term: &Term) -> Error {
+    Error::new(
+        ErrorKind::Expired,
+        "its deadline has passed without a successful renewal",
+    )
+    .during("keep alive", Some(term.name()))
+}
+
+struct Keeper {
+    term: Term,
+    door: Arc<dyn Door>,
+    period: Duration,
+    control: watch::Receiver<Control>,
+}
+
+impl Keeper {
+    async fn run(
+        mut self,
+        lease: Arc<Mutex<Option<Lease>>>,
+        lost: watch::Sender<Option<Arc<Error>>>,
+    ) {
+        let mut held = lease.lock().await;
+        let Some(lease) = held.as_mut() else { return };
+        let mut failures = 0;
+        let mut last_error: Option<Error> = None;
+        let mut renewed = self.door.now();
+        let loss = loop {
+            let wake = renewed.plus(self.pause(failures));
+            let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
+            if self
+                .stopped_before(self.door.clone().sleep_until(wake.min(deadline)))
+                .await
+                .is_none()
+            {
+                break None;
+            }
+            if self.term.is_over() {
+                break Some(match last_error.take() {
+                    Some(error) => Error::new(
+                        ErrorKind::Expired,
+                        format!("it could not be renewed before its deadline: {error}"),
+                    )
+                    .with_source(error)
+                    .during("keep alive", Some(self.term.name())),
+                    None => expired(&self.term),
+                });
+            }
+            let period = self.period;
+            let Some(result) = self.stopped_before(lease.renew(period)).await else {
+                break None;
+            };
+            renewed = self.door.now();
+            match result {
+                Ok(()) => failures = 0,
+                Err(error) if error.is_lost() || error.kind() == ErrorKind::Foreign => {
+                    break Some(error);
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(name = %self.term.name(), %error, failures, "renewal failed, trying again");
+                    last_error = Some(error);
+                }
+            }
+        };
+        match loss {
+            Some(error) => {
+                self.term.end();
+                tracing::warn!(name = %self.term.name(), %error, "lease lost");
+                *held = None;
+                _ = lost.send(Some(Arc::new(error)));
+            }
+            None if *self.control.borrow() == Control::Dropped => self.dropped(held.take()).await,
+            // The guard takes the lease out of its place.
+            None => {}
+        }
+    }
+
+    /// A third of the period with a tenth of jitter; after failures sooner, backing off to that.
+    fn pause(&self, failures: u32) -> Duration {
+        let third = self.period / 3;
+        let pause = match failures {
+            0 => third,
+            n => (self.period / 40)
+                .max(Duration::from_millis(1))
+                .saturating_mul(1 << n.min(6))
+                .min(third),
+        };
+        pause.mul_f64(0.9 + 0.1 * self.door.chance())
+    }
+
+    /// The future's output, or none if the guard wants the lease back or is gone.
+    async fn stopped_before<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let stop = std::pin::pin!(self.control.wait_for(|control| *control != Control::Renew));
+        match select(stop, std::pin::pin!(future)).await {
+            Either::Left(_) => None,
+            Either::Right((output, _)) => Some(output),
+        }
+    }
+
+    async fn dropped(self, lease: Option<Lease>) {
+        let Some(lease) = lease else { return };
+        drop(self.term);
+        // The lease's own view is the last one, or somebody may still be at work under this term.
+        if lease.term.views() > 1 {
+            tracing::warn!(name = %lease.name(), "guard dropped while its term is in use: the lease runs out by itself");
+            return;
+        }
+        let name = lease.name().clone();
+        if let Err(error) = lease.release().await {
+            tracing::warn!(%name, %error, "release after drop failed");
+        }
+    }
+}

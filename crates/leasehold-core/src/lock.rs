@@ -1,0 +1,159 @@
+//! Waiting one's turn for a lease.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use futures_util::stream::StreamExt;
+
+use crate::door::DoorExt;
+use crate::error::{ErrorKind, Result};
+use crate::keep_alive::{Held, KeepAlive};
+use crate::manager::Manager;
+use crate::name::LeaseName;
+use crate::request::{Attempt, Busy, Request};
+use crate::store::Scope;
+use crate::time::BootInstant;
+
+/// A lock on a name: a lease that is waited for, and kept alive while it is held. Made by [`Manager::lock`].
+///
+/// Waiters are woken when the name becomes vacant. No order among them is promised.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Lock {
+    manager: Manager,
+    request: Request,
+}
+
+/// What came of waiting for a lock.
+#[derive(Debug)]
+#[must_use]
+pub enum LockAttempt {
+    /// It is ours and is kept alive.
+    Held(Held),
+    /// Somebody holds it: by whom, since when, until when. Its `Display` is the sentence a log wants.
+    Busy(Busy),
+}
+
+/// The period of a lock where none is given.
+const PERIOD: Duration = Duration::from_secs(15);
+/// The net under lost notifications: a waiter tries again this often.
+const RE_TRY: Duration = Duration::from_secs(30);
+
+impl Lock {
+    pub(crate) fn new(manager: Manager, name: &str) -> Self {
+        Self {
+            manager,
+            request: Request::new(name, PERIOD),
+        }
+    }
+
+    /// The period of the lease; 15 s by default. A crashed holder blocks the name for that long.
+    pub fn period(mut self, period: Duration) -> Self {
+        self.request.period = period;
+        self
+    }
+
+    /// The lessee's machine id; the manager's own without this.
+    pub fn machine_id(mut self, id: impl Into<String>) -> Self {
+        self.request = self.request.machine_id(id);
+        self
+    }
+
+    /// The lessee's version of itself.
+    pub fn version(mut self, version: i64) -> Self {
+        self.request = self.request.version(version);
+        self
+    }
+
+    /// A sentence for people who look at the lease, at most 1 KiB.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.request = self.request.note(note);
+        self
+    }
+
+    /// The lessee's own bytes, at most 64 KiB.
+    pub fn data(mut self, data: impl Into<Bytes>) -> Self {
+        self.request = self.request.data(data);
+        self
+    }
+
+    /// Tries once.
+    ///
+    /// # Errors
+    /// As [`Manager::acquire_lease`].
+    pub async fn try_acquire(&self) -> Result<LockAttempt> {
+        Ok(
+            match self.manager.try_acquire(self.request.clone()).await? {
+                Attempt::Acquired(lease) => LockAttempt::Held(lease.keep_alive(KeepAlive::new())),
+                Attempt::Busy(busy) => LockAttempt::Busy(busy),
+            },
+        )
+    }
+
+    /// Waits for the lock, at most for a while; then the answer says who holds it.
+    ///
+    /// Cancel-safe: a dropped call leaves nothing behind.
+    ///
+    /// # Errors
+    /// As [`Manager::acquire_lease`]; failures that may pass (the registry cannot be reached) are tried again while
+    /// there is time.
+    pub async fn acquire_within(&self, limit: Duration) -> Result<LockAttempt> {
+        let at = self.manager.core.door.now().plus(limit);
+        self.wait(at).await
+    }
+
+    /// Waits for the lock as long as it takes.
+    ///
+    /// Cancel-safe: a dropped call leaves nothing behind.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire_within`].
+    pub async fn acquire(&self) -> Result<Held> {
+        loop {
+            if let LockAttempt::Held(held) = self.wait(BootInstant::NEVER).await? {
+                return Ok(held);
+            }
+        }
+    }
+
+    async fn wait(&self, at: BootInstant) -> Result<LockAttempt> {
+        let door = &self.manager.core.door;
+        let name = LeaseName::new(&self.request.name)?;
+        // From before the first try, so that no release falls between.
+        let mut signals = self.manager.core.store.watch(Scope::Name(name));
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let (answer, wake) = match self.try_acquire().await {
+                Ok(LockAttempt::Busy(busy)) => {
+                    pause = Duration::from_millis(10);
+                    let left = busy.left().unwrap_or(RE_TRY).min(RE_TRY);
+                    (Ok(LockAttempt::Busy(busy)), door.now().plus(left))
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Unavailable | ErrorKind::OutcomeUnknown
+                    ) =>
+                {
+                    let wake = door.now().plus(pause.mul_f64(0.5 + door.chance()));
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                    self.manager.core.usable()?;
+                    (Err(error), wake)
+                }
+                other => return other,
+            };
+            if door.now() >= at {
+                return answer;
+            }
+            let timer = door.sleep_until(wake.min(at));
+            match (select(signals.next(), timer).await, &answer) {
+                // After a failure only the pause helps, and a closed store's stream is over.
+                (Either::Left((_, timer)), Err(_)) | (Either::Left((None, timer)), Ok(_)) => {
+                    timer.await
+                }
+                _ => {}
+            }
+        }
+    }
+}

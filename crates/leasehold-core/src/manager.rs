@@ -1,0 +1,603 @@
+//! The manager: the way to a registry's leases.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::capabilities::Capabilities;
+use crate::door::{Abandoned, Door, DoorExt, Driven, until};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
+use crate::lock::Lock;
+use crate::name::{LeaseName, Prefix};
+use crate::names::Names;
+use crate::record::{Ended, check_machine_id};
+use crate::request::{Attempt, Displace, Request};
+use crate::status::{Listing, Status};
+use crate::store::{Page, Scope, Seen, Store};
+use crate::time::{BootInstant, MAX_PERIOD, MIN_PERIOD};
+use crate::watch::Watch;
+
+/// The way to a registry's leases: get, acquire, steal, and what goes beyond. Cheap to clone; clones share one
+/// connection, one queue of changes, and one machine id.
+///
+/// Every method may be dropped half-way (cancellation-safe): a change that was sent is driven to its end in the
+/// background, and an acquire that nobody waits for any more is released. Every method ends within the manager's
+/// time-out ([`Builder::timeout`]).
+#[derive(Clone)]
+pub struct Manager {
+    pub(crate) core: Arc<Core>,
+}
+
+/// What the manager and its leases share.
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) door: Arc<dyn Door>,
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) timeout: Duration,
+    pub(crate) machine_id: String,
+    vacancies: Mutex<BTreeMap<LeaseName, Vacancy>>,
+    closed: AtomicBool,
+    process: u32,
+}
+
+/// A vacancy that was seen, so that the next acquire can name it at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Vacancy {
+    pub(crate) index: Option<u64>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) kept: Kept,
+}
+
+/// What a record hands on to its successor.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) closed: Option<std::time::SystemTime>,
+    pub(crate) unknown: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How many vacancies a manager remembers.
+const VACANCIES: usize = 1024;
+/// How many records a page of a listing asks for.
+const PAGE: usize = 1000;
+
+/// Makes a [`Manager`].
+#[derive(Debug)]
+pub struct Builder {
+    store: Arc<dyn Store>,
+    door: Arc<dyn Door>,
+    machine_id: Option<String>,
+    timeout: Duration,
+}
+
+impl Builder {
+    /// The machine id of this manager's leases where a request names none.
+    ///
+    /// The default is `POD_NAME` or the host's name, with the process id and 64 random bits, so that no two processes
+    /// ever share one.
+    #[must_use]
+    pub fn machine_id(mut self, id: impl Into<String>) -> Self {
+        self.machine_id = Some(id.into());
+        self
+    }
+
+    /// How long an operation may take before it reports an error; 10 s by default. A change that was sent goes on
+    /// being resolved in the background.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The manager.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a machine id that is none, or a time-out under 1 ms.
+    pub fn build(self) -> Result<Manager> {
+        if self.timeout < Duration::from_millis(1) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the time-out is under 1 ms",
+            ));
+        }
+        let machine_id = match self.machine_id {
+            Some(id) => id,
+            None => default_machine_id(&self.door),
+        };
+        check_machine_id(&machine_id)?;
+        Ok(Manager {
+            core: Arc::new(Core {
+                batch: Arc::new(Batch::new(self.store.clone(), self.door.clone())),
+                capabilities: self.store.connected(),
+                names: Arc::default(),
+                vacancies: Mutex::default(),
+                closed: AtomicBool::new(false),
+                process: self.door.process(),
+                timeout: self.timeout,
+                store: self.store,
+                door: self.door,
+                machine_id,
+            }),
+        })
+    }
+}
+
+fn default_machine_id(door: &Arc<dyn Door>) -> String {
+    let host = std::env::var("POD_NAME")
+        .ok()
+        .filter(|pod| check_machine_id(pod).is_ok() && pod.len() <= 255);
+    let host = host.unwrap_or_else(|| {
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        if check_machine_id(&name).is_ok() {
+            name
+        } else {
+            "localhost".into()
+        }
+    });
+    let mut random = [0; 8];
+    door.random(&mut random);
+    format!(
+        "{host}-{}-{:016x}",
+        door.process(),
+        u64::from_le_bytes(random)
+    )
+}
+
+impl Manager {
+    /// Makes a manager of a store; the door is the one the store was made with.
+    #[must_use]
+    pub fn builder(store: Arc<dyn Store>, door: Arc<dyn Door>) -> Builder {
+        Builder {
+            store,
+            door,
+            machine_id: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Fetches a lease only if it exists: none where nobody holds the name (a tombstone, an expired lease).
+    ///
+    /// What it gives is a proxy with cached values: it never believes ([`Lease::is_current`] is false).
+    ///
+    /// # Errors
+    /// The registry cannot be reached, denies access, or holds something under this name that cannot be read.
+    pub async fn get_lease(&self, name: impl AsRef<str>) -> Result<Option<Lease>> {
+        let name = LeaseName::new(name)?;
+        let Some(seen) = self.core.get("get", &name).await? else {
+            return Ok(None);
+        };
+        if !seen.is_held() {
+            return Ok(None);
+        }
+        seen.record
+            .judged()
+            .map_err(|error| error.during("get", Some(&name)))?;
+        Ok(Some(Lease::fetched(self.core.clone(), name, &seen)))
+    }
+
+    /// Acquires a lease only if nobody holds it. None: it is held. [`Manager::try_acquire`] says by whom.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a bad name, machine id or period; otherwise only where there was a failure
+    /// communicating with the registry, or where it holds something under this name that cannot be judged.
+    pub async fn acquire_lease(
+        &self,
+        name: impl AsRef<str>,
+        machine_id: impl Into<String>,
+        version: i64,
+        period: Duration,
+    ) -> Result<Option<Lease>> {
+        match self
+            .try_acquire(
+                Request::new(name, period)
+                    .machine_id(machine_id)
+                    .version(version),
+            )
+            .await?
+        {
+            Attempt::Acquired(lease) => Ok(Some(lease)),
+            Attempt::Busy(_) => Ok(None),
+        }
+    }
+
+    /// Attempts to replace the lessee of the lease of this name and index with a new lessee.
+    ///
+    /// The new handle believes from [`Lease::begin`] on: not before the replaced grant, and every wait that its record
+    /// already carried, can no longer be believed. Its period counts from now, that wait included: renew before the
+    /// deadline if the wait is longer. A period no longer than the wait amounts to a mere break.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Changed`] where the lease has progressed past the index, [`ErrorKind::Gone`] or
+    /// [`ErrorKind::Expired`] where nobody holds it (acquire it instead), and as [`Manager::acquire_lease`].
+    pub async fn steal_lease(
+        &self,
+        name: impl AsRef<str>,
+        machine_id: impl Into<String>,
+        version: i64,
+        period: Duration,
+        index: u64,
+    ) -> Result<Lease> {
+        let request = Request::new(name, period)
+            .machine_id(machine_id)
+            .version(version);
+        self.steal(request, Displace::index(index)).await
+    }
+
+    /// Acquires a lease only if nobody holds it, and tells who does.
+    ///
+    /// # Errors
+    /// As [`Manager::acquire_lease`].
+    pub async fn try_acquire(&self, request: Request) -> Result<Attempt> {
+        let (name, grant) = self.core.check("acquire", request)?;
+        let core = self.core.clone();
+        let shown = name.clone();
+        self.core
+            .drive(
+                "acquire",
+                &shown,
+                BootInstant::NEVER,
+                move |progress| async move { core.take_vacant(name, grant, &progress).await },
+            )
+            .await
+    }
+
+    /// [`Manager::steal_lease`] with a note, data, or an assertion that the old lessee is dead.
+    ///
+    /// # Errors
+    /// As [`Manager::steal_lease`].
+    pub async fn steal(&self, request: Request, displace: Displace) -> Result<Lease> {
+        let (name, grant) = self.core.check("steal", request)?;
+        let core = self.core.clone();
+        let shown = name.clone();
+        self.core
+            .drive("steal", &shown, BootInstant::NEVER, move |progress| async move {
+                core.take_from(name, grant, displace, &progress).await
+            })
+            .await
+    }
+
+    /// Ends the term of the grant with this index. The name is held by nobody until that grant can no longer be
+    /// believed, unless the lessee is [assumed dead](Displace::assume_dead). Returns the status afterwards.
+    ///
+    /// # Errors
+    /// As [`Manager::steal_lease`].
+    pub async fn break_lease(&self, name: impl AsRef<str>, displace: Displace) -> Result<Status> {
+        let name = LeaseName::new(name)?;
+        let core = self.core.clone();
+        let shown = name.clone();
+        self.core
+            .drive(
+                "break",
+                &shown,
+                BootInstant::NEVER,
+                move |progress| async move { core.break_term(name, displace, &progress).await },
+            )
+            .await
+    }
+
+    /// Claims the term of this fence: asserts that the process which was granted it is done or dead, and acts as its
+    /// handle. The lease is current only after its own [`Lease::renew`] succeeded, which keeps the fence; its release
+    /// is a clean one. If the assertion is false there are two lessees with one fence.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Changed`] where another term stands, [`ErrorKind::Gone`] where none does.
+    pub async fn resume(&self, name: impl AsRef<str>, fence: u64) -> Result<Lease> {
+        let name = LeaseName::new(name)?;
+        let seen = self.core.get("resume", &name).await?;
+        let seen = self
+            .core
+            .standing(&name, seen)
+            .map_err(|error| error.during("resume", Some(&name)))?;
+        if seen.fence() != fence {
+            let status = Status::new(name.clone(), seen);
+            let message = format!(
+                "the term of fence {fence} is over: {} holds it with fence {}",
+                status.machine_id().unwrap_or("nobody").escape_debug(),
+                status.fence()
+            );
+            return Err(Error::new(ErrorKind::Changed, message).during("resume", Some(&name)));
+        }
+        Ok(Lease::claimed(self.core.clone(), name, &seen))
+    }
+
+    /// What the registry knows of a name, tombstones and foreign records included; none where it has no record.
+    ///
+    /// # Errors
+    /// The registry cannot be reached or denies access.
+    pub async fn status(&self, name: impl AsRef<str>) -> Result<Option<Status>> {
+        let name = LeaseName::new(name)?;
+        let seen = self.core.get("status", &name).await?;
+        Ok(seen.map(|seen| Status::new(name, seen)))
+    }
+
+    /// The held leases that a prefix covers (whole segments: `a` covers `a` and `a/b`; empty: all).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a bad prefix. Reading errors come from [`Listing::next`].
+    pub fn list(&self, prefix: impl AsRef<str>) -> Result<Listing> {
+        Ok(Listing::new(self.core.clone(), Prefix::new(prefix)?))
+    }
+
+    /// Watches one name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a bad name.
+    pub fn watch(&self, name: impl AsRef<str>) -> Result<Watch> {
+        Ok(Watch::new(
+            self.core.clone(),
+            Scope::Name(LeaseName::new(name)?),
+        ))
+    }
+
+    /// Watches every name that a prefix covers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a bad prefix.
+    pub fn watch_prefix(&self, prefix: impl AsRef<str>) -> Result<Watch> {
+        Ok(Watch::new(
+            self.core.clone(),
+            Scope::Prefix(Prefix::new(prefix)?),
+        ))
+    }
+
+    /// A lock: waiting one's turn for a lease, and keeping it alive while it is held.
+    pub fn lock(&self, name: impl AsRef<str>) -> Lock {
+        Lock::new(self.clone(), name.as_ref())
+    }
+
+    /// Ends the manager: refuses new operations, waits for outstanding changes up to the limit, closes the store.
+    /// Leases that are still held run out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] where something was still outstanding at the limit.
+    pub async fn shutdown(&self, limit: Duration) -> Result<()> {
+        let core = &self.core;
+        let at = core.door.now().plus(limit);
+        core.closed.store(true, Ordering::SeqCst);
+        let mut pause = Duration::from_millis(1);
+        while core.names.outstanding() > 0 && core.door.now() < at {
+            core.door.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+        let outstanding = core.names.outstanding();
+        core.store
+            .close(at)
+            .await
+            .map_err(|error| error.during("shutdown", None))?;
+        if outstanding > 0 {
+            let message = format!("{outstanding} changes were still outstanding");
+            return Err(Error::new(ErrorKind::Unavailable, message).during("shutdown", None));
+        }
+        Ok(())
+    }
+
+    /// The machine id of this manager's leases where a request names none.
+    #[must_use]
+    pub fn machine_id(&self) -> &str {
+        &self.core.machine_id
+    }
+
+    /// What the store can do and assumes, as it is connected.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.core.capabilities
+    }
+
+    /// Where the registry is, for messages; never with credentials.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.core.store.location()
+    }
+
+    /// The door to time that this manager uses.
+    #[must_use]
+    pub fn door(&self) -> &Arc<dyn Door> {
+        &self.core.door
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.core, f)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("store", &self.store)
+            .field("machine_id", &self.machine_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far an operation has come, for whoever stops waiting for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    abandoned: Abandoned,
+    sent: Arc<AtomicBool>,
+}
+
+impl Progress {
+    /// Nobody waits for the operation any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_set()
+    }
+
+    /// From here on the outcome is unknown until it is known.
+    pub(crate) fn sending(&self) {
+        self.sent.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Core {
+    /// Runs an operation that changes the registry. It is driven to its end whatever happens to the caller, who is
+    /// answered by `at` or the time-out, whichever comes first.
+    pub(crate) async fn drive<T, F>(
+        &self,
+        operation: &'static str,
+        name: &LeaseName,
+        at: BootInstant,
+        run: impl FnOnce(Progress) -> F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.usable()
+            .map_err(|error| error.during(operation, Some(name)))?;
+        let sent = Arc::new(AtomicBool::new(false));
+        let progress = sent.clone();
+        let driven = Driven::new(&self.door, move |abandoned| {
+            run(Progress {
+                abandoned,
+                sent: progress,
+            })
+        });
+        let at = at.min(self.door.now().plus(self.timeout));
+        let result = match until(&self.door, at, driven).await {
+            Some(result) => result,
+            None if sent.load(Ordering::SeqCst) => Err(Error::new(
+                ErrorKind::OutcomeUnknown,
+                "the registry did not answer in time; whether it was applied is unknown and goes on being resolved",
+            )),
+            None => Err(Error::new(
+                ErrorKind::Unavailable,
+                "an earlier change of this lease is still outstanding: nothing was sent",
+            )),
+        };
+        result.map_err(|error| error.during(operation, Some(name)))
+    }
+
+    /// Whether the manager may be used, by this process, still.
+    pub(crate) fn usable(&self) -> Result<()> {
+        if self.door.process() != self.process {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a forked child may not use its parent's manager: open one of its own",
+            ));
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the manager was shut down",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A linearizable read, bounded by the time-out.
+    pub(crate) async fn get(
+        &self,
+        operation: &'static str,
+        name: &LeaseName,
+    ) -> Result<Option<Seen>> {
+        let read = async {
+            self.usable()?;
+            let at = self.door.now().plus(self.timeout);
+            match until(&self.door, at, self.store.get(name, at)).await {
+                Some(seen) => seen,
+                None => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the registry did not answer in time",
+                )),
+            }
+        };
+        read.await
+            .map_err(|error| error.during(operation, Some(name)))
+    }
+
+    /// A page of a listing, bounded by the time-out.
+    pub(crate) async fn page(&self, prefix: &Prefix, after: Option<&LeaseName>) -> Result<Page> {
+        let read = async {
+            self.usable()?;
+            let at = self.door.now().plus(self.timeout);
+            match until(&self.door, at, self.store.list(prefix, after, PAGE, at)).await {
+                Some(page) => page,
+                None => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the registry did not answer in time",
+                )),
+            }
+        };
+        read.await.map_err(|error| error.during("list", None))
+    }
+
+    /// The held, unexpired, judgeable record, or why there is none.
+    pub(crate) fn standing(&self, name: &LeaseName, seen: Option<Seen>) -> Result<Seen> {
+        let Some(seen) = seen else {
+            return Err(Error::new(ErrorKind::Gone, "nobody holds it"));
+        };
+        seen.record.judged()?;
+        if seen.is_held() {
+            return Ok(seen);
+        }
+        Err(over(&Status::new(name.clone(), seen)))
+    }
+
+    /// Checks that a period is one the store can grant.
+    pub(crate) fn check_period(&self, period: Duration) -> Result<()> {
+        let least = self.capabilities.least_period.max(MIN_PERIOD);
+        let greatest = self.capabilities.greatest_period.min(MAX_PERIOD);
+        if period < least || period > greatest {
+            let message = format!(
+                "a period of {period:?} cannot be granted: {} grants {least:?} to {greatest:?}",
+                self.store.location()
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn vacancy(&self, name: &LeaseName) -> Vacancy {
+        self.vacancies().remove(name).unwrap_or_default()
+    }
+
+    pub(crate) fn remember(&self, name: &LeaseName, vacancy: Vacancy) {
+        let mut vacancies = self.vacancies();
+        if vacancies.len() >= VACANCIES {
+            vacancies.pop_first();
+        }
+        vacancies.insert(name.clone(), vacancy);
+    }
+
+    fn vacancies(&self) -> MutexGuard<'_, BTreeMap<LeaseName, Vacancy>> {
+        self.vacancies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The error for a name that nobody holds any more.
+pub(crate) fn over(status: &Status) -> Error {
+    match (status.machine_id(), status.ended()) {
+        (Some(id), _) => Error::new(
+            ErrorKind::Expired,
+            format!(
+                "the term of {} (fence {}) has run out",
+                id.escape_debug(),
+                status.fence()
+            ),
+        ),
+        (None, Some(ended)) => {
+            let mut message = format!("nobody holds it: the last term was {}", ended.how.as_str());
+            if let Some(by) = &ended.by {
+                message += &format!(" by {}", by.escape_debug());
+            }
+            if let Some(reason) = &ended.reason {
+                message += &format!(" ({})", reason.escape_debug());
+            }
+            Error::new(ErrorKind::Gone, message)
+        }
+        (None, None) => Error::new(ErrorKind::Gone, "nobody holds it"),
+    }
+}

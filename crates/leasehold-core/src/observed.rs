@@ -1,0 +1,271 @@
+//! Expiry by observation: a record that stays unchanged for its period, on the observer's own clock, has run out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use crate::capabilities::{Capabilities, Delivery, Drift, ExpiryClock};
+use crate::contract::{Found, Instants, decide};
+use crate::door::{Door, DoorExt};
+use crate::error::Result;
+use crate::name::{LeaseName, Prefix};
+use crate::record::{MAX_INDEX, Origin, Record};
+use crate::register::{Register, Revision, Written};
+use crate::store::{Applied, Change, Outcome, Page, Scope, Seen, Signal, Store};
+use crate::time::BootInstant;
+
+/// A [`Store`] made of a [`Register`].
+///
+/// No remote timestamp is ever compared with a local clock. A reader times how long a record has stayed unchanged since
+/// *it* first saw it, from when that reply was received; the record says for how long its grant holds (`hold`) and for
+/// how long a steal must be waited out (`wait`), from when it was written at the latest. The index is in the record:
+/// one more than the last, or the wall clock in microseconds if that is more.
+#[derive(Debug, Clone)]
+pub struct Observed<R> {
+    register: Arc<R>,
+    door: Arc<dyn Door>,
+    poll: Duration,
+    sightings: Arc<Mutex<BTreeMap<LeaseName, Sighting>>>,
+}
+
+/// When a revision was first seen.
+#[derive(Debug, Clone)]
+struct Sighting {
+    revision: Revision,
+    first: BootInstant,
+}
+
+/// A record as it was read, with its instants on this observer's clock.
+struct Sight {
+    record: Record,
+    revision: Revision,
+    index: u64,
+    instants: Option<Instants>,
+}
+
+impl<R: Register> Observed<R> {
+    /// Observes a register, which is asked for changes every half second.
+    #[must_use]
+    pub fn new(register: R, door: Arc<dyn Door>) -> Self {
+        Self {
+            register: Arc::new(register),
+            door,
+            poll: Duration::from_millis(500),
+            sightings: Arc::default(),
+        }
+    }
+
+    /// Another interval for asking.
+    #[must_use]
+    pub fn poll_every(mut self, interval: Duration) -> Self {
+        self.poll = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    async fn sight(&self, name: &LeaseName, until: BootInstant) -> Result<Option<Sight>> {
+        let read = self.register.read(name, until).await?;
+        Ok(read.map(|(bytes, revision)| self.saw(name, &bytes, revision)))
+    }
+
+    /// Places a record that was just received.
+    fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision) -> Sight {
+        let now = self.door.now();
+        let record = Record::decode(bytes);
+        let first = {
+            let mut sightings = self.sightings();
+            match sightings.get(name) {
+                Some(sighting) if sighting.revision == revision => sighting.first,
+                _ => {
+                    sightings.insert(
+                        name.clone(),
+                        Sighting {
+                            revision: revision.clone(),
+                            first: now,
+                        },
+                    );
+                    now
+                }
+            }
+        };
+        let instants = (record.origin == Origin::Leasehold).then(|| {
+            let believe_from = first.plus(record.wait).as_nanos();
+            Instants {
+                believe_from,
+                vacant_from: first.plus(record.hold).as_nanos().max(believe_from),
+            }
+        });
+        let index = record.index.unwrap_or_else(|| foreign_index(&revision));
+        Sight {
+            record,
+            revision,
+            index,
+            instants,
+        }
+    }
+
+    async fn change(&self, change: Change, until: BootInstant) -> Outcome {
+        let name = change.name();
+        let sight = match self.sight(name, until).await {
+            Ok(sight) => sight,
+            Err(error) => return Outcome::NotApplied(error),
+        };
+        let now = self.door.now().as_nanos();
+        let seen = sight.as_ref().map(|sight| sight.seen(now));
+        let found = sight.as_ref().map(|s| Found {
+            index: s.index,
+            held: s.record.is_held(),
+            instants: s.instants,
+        });
+        let Some(instants) = decide(found.as_ref(), now, &change) else {
+            return Outcome::Refused { found: seen };
+        };
+        let index = self.next_index(found.map_or(0, |found| found.index));
+        let mut record = change.record().clone();
+        record.index = Some(index);
+        record.wait = instants.wait_at(now);
+        record.hold = instants.left_at(now);
+        let revision = sight.map(|sight| sight.revision);
+        let value = Bytes::from(record.encode());
+        match self
+            .register
+            .write(name, value, revision.as_ref(), until)
+            .await
+        {
+            Written::Done(revision) => {
+                let first = self.door.now();
+                self.sightings()
+                    .insert(name.clone(), Sighting { revision, first });
+                Outcome::Applied(Applied {
+                    index,
+                    granted: record.period.unwrap_or_default(),
+                    counted_from: None,
+                    extended: true,
+                    // From when the replaced record was read, not from now: but an upper bound all the same.
+                    wait: record.wait,
+                    replaced: seen,
+                })
+            }
+            Written::Refused => match self.sight(name, until).await {
+                Ok(sight) => Outcome::Refused {
+                    found: sight.map(|sight| sight.seen(self.door.now().as_nanos())),
+                },
+                // The refusal is certain; only what stands there is not.
+                Err(error) => Outcome::NotApplied(error),
+            },
+            Written::NotWritten(error) => Outcome::NotApplied(error),
+            Written::Unknown(error) => Outcome::Unknown(error),
+        }
+    }
+
+    fn next_index(&self, last: u64) -> u64 {
+        let wall = self
+            .door
+            .wall()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let wall = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+        // A wall clock that is centuries ahead must not use up the numbers.
+        (last + 1).max(if wall < MAX_INDEX / 2 { wall } else { 0 })
+    }
+
+    fn sightings(&self) -> MutexGuard<'_, BTreeMap<LeaseName, Sighting>> {
+        self.sightings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sight {
+    fn seen(&self, now: u64) -> Seen {
+        Seen {
+            index: self.index,
+            record: self.record.clone(),
+            wait: self
+                .instants
+                .map_or(Duration::ZERO, |instants| instants.wait_at(now)),
+            left: self.instants.map(|instants| instants.left_at(now)),
+        }
+    }
+}
+
+/// The index of a record that has none: another for every revision, so that a steal which names it fails once the
+/// record was written again, and smaller than every wall clock in microseconds.
+fn foreign_index(revision: &Revision) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in revision.0.iter() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    1 + (hash >> 24)
+}
+
+impl<R: Register> Store for Observed<R> {
+    fn declared(&self) -> Capabilities {
+        Capabilities {
+            expiry: ExpiryClock::Observed,
+            drift: Drift::Unknown,
+            delivery: Delivery::Poll(self.poll),
+            ends_known: true,
+            ..self.register.declared()
+        }
+    }
+
+    fn location(&self) -> String {
+        self.register.location()
+    }
+
+    fn get<'a>(
+        &'a self,
+        name: &'a LeaseName,
+        until: BootInstant,
+    ) -> BoxFuture<'a, Result<Option<Seen>>> {
+        async move {
+            let sight = self.sight(name, until).await?;
+            Ok(sight.map(|sight| sight.seen(self.door.now().as_nanos())))
+        }
+        .boxed()
+    }
+
+    fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
+        let changes = changes.into_iter().map(|change| self.change(change, until));
+        futures_util::future::join_all(changes).boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a LeaseName>,
+        max: usize,
+        until: BootInstant,
+    ) -> BoxFuture<'a, Result<Page>> {
+        async move {
+            let names = self.register.names(prefix, after, max, until).await?;
+            let more = names.len() == max;
+            let mut entries = Vec::with_capacity(names.len());
+            for name in names {
+                if let Some(sight) = self.sight(&name, until).await? {
+                    entries.push((name, sight.seen(self.door.now().as_nanos())));
+                }
+            }
+            Ok(Page { entries, more })
+        }
+        .boxed()
+    }
+
+    fn watch(&self, _scope: Scope) -> BoxStream<'static, Signal> {
+        let (door, poll) = (self.door.clone(), self.poll);
+        stream::unfold(door, move |door| async move {
+            door.sleep(poll).await;
+            Some((Signal::Any, door))
+        })
+        .boxed()
+    }
+
+    fn close(&self, until: BootInstant) -> BoxFuture<'_, Result<()>> {
+        self.register.close(until)
+    }
+}

@@ -1,0 +1,105 @@
+//! From a store's outcome to a known one: *unknown is not failure, and not success*.
+
+use std::time::Duration;
+
+use crate::door::DoorExt;
+use crate::error::{Error, ErrorKind};
+use crate::manager::Core;
+use crate::record::AttemptId;
+use crate::store::{Applied, Change, Outcome, Seen};
+use crate::time::BootInstant;
+
+/// What became of a change, after all that could be done to find out.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    Applied(Applied),
+    Refused(Option<Seen>),
+    NotApplied(Error),
+    Unknown(Error),
+}
+
+impl Core {
+    /// Sends a change and resolves its outcome. While it is unknown the same attempt is sent again, before `last_send`
+    /// only (the first send's deadline): the attempt names what it replaces, so it is applied at most once.
+    pub(crate) async fn resolve(&self, change: Change, last_send: BootInstant) -> Resolved {
+        let outcome = self
+            .batch
+            .one(change.clone(), self.request_until(last_send))
+            .await;
+        self.resolve_from(outcome, change, last_send).await
+    }
+
+    /// As [`Core::resolve`], the first outcome being known already.
+    pub(crate) async fn resolve_from(
+        &self,
+        outcome: Outcome,
+        change: Change,
+        last_send: BootInstant,
+    ) -> Resolved {
+        let mut unknown = match settle(outcome, &change) {
+            Outcome::Applied(applied) => return Resolved::Applied(applied),
+            Outcome::Refused { found } => return Resolved::Refused(found),
+            // Nothing was sent before, so nothing can be applied later.
+            Outcome::NotApplied(error) => return Resolved::NotApplied(error),
+            Outcome::Unknown(error) => error,
+        };
+        tracing::debug!(name = %change.name(), attempt = %change.attempt(), %unknown, "outcome unknown, resolving");
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let jittered = pause.mul_f64(0.5 + self.door.chance());
+            pause = (pause * 2).min(Duration::from_secs(1));
+            let again = self.door.now().plus(jittered);
+            if again >= last_send {
+                return Resolved::Unknown(unknown);
+            }
+            self.door.sleep_until(again).await;
+            let outcome = self
+                .batch
+                .one(change.clone(), self.request_until(last_send))
+                .await;
+            match settle(outcome, &change) {
+                Outcome::Applied(applied) => return Resolved::Applied(applied),
+                Outcome::Refused { found } => return Resolved::Refused(found),
+                // This send was not applied; the earlier one still may be.
+                Outcome::NotApplied(error) | Outcome::Unknown(error) => unknown = error,
+            }
+        }
+    }
+
+    /// Until when one request may take: half the operation's time-out, and not past the last useful moment.
+    fn request_until(&self, last_send: BootInstant) -> BootInstant {
+        let now = self.door.now();
+        let least = now.plus(Duration::from_millis(5));
+        now.plus(self.timeout / 2).min(last_send).max(least)
+    }
+}
+
+/// A refusal whose found record shows this attempt's id is a success: an earlier send of it was applied.
+fn settle(outcome: Outcome, change: &Change) -> Outcome {
+    match outcome {
+        Outcome::Refused { found: Some(found) } if shows(&found, change.attempt()) => {
+            Outcome::Applied(Applied {
+                index: found.index,
+                granted: found.record.period.unwrap_or_default(),
+                counted_from: None,
+                extended: true,
+                wait: found.wait,
+                replaced: None,
+            })
+        }
+        other => other,
+    }
+}
+
+pub(crate) fn shows(seen: &Seen, attempt: AttemptId) -> bool {
+    seen.record.attempt == Some(attempt)
+}
+
+/// The error of an outcome that stayed unknown.
+pub(crate) fn unknown(error: Error, consequence: &str) -> Error {
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        format!("{error}; whether it was applied is unknown: {consequence}"),
+    )
+    .with_source(error)
+}

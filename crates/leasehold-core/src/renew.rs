@@ -1,0 +1,319 @@
+//! Renew and release: the changes a term's own lease makes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::belief::{Renewed, Standing, Term};
+use crate::door::DoorExt;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manager::{Core, Progress, Vacancy};
+use crate::outcome::{Resolved, unknown};
+use crate::record::{Body, Ended, EndedHow, Record, check_details};
+use crate::request::Changes;
+use crate::store::{Believe, Change, Expect, Outcome, Reopen, Take};
+use crate::time::BootInstant;
+
+/// A renewal that is ready to be sent.
+#[derive(Debug)]
+struct Renewal {
+    take: Take,
+    sent: BootInstant,
+    /// The deadline if all that was asked for is granted: also when sending again must stop.
+    deadline: BootInstant,
+}
+
+impl Core {
+    pub(crate) async fn renew(
+        self: Arc<Self>,
+        term: &Term,
+        period: Duration,
+        changes: Changes,
+    ) -> Result<()> {
+        let name = term.name().clone();
+        let checked = self.check_period(period).and_then(|()| {
+            check_details(
+                changes.note.as_ref().and_then(|note| note.as_deref()),
+                changes.data.as_ref().and_then(|data| data.as_deref()),
+            )
+        });
+        checked
+            .and_then(|()| alive(term))
+            .map_err(|error| error.during("renew", Some(&name)))?;
+        let at = term.deadline().unwrap_or(BootInstant::NEVER);
+        let (core, term) = (self.clone(), term.clone());
+        self.drive("renew", &name, at, move |progress| async move {
+            let _turn = core.names.turn(term.name()).await;
+            if progress.is_abandoned() {
+                return Err(Error::new(ErrorKind::Unavailable, "given up"));
+            }
+            let renewal = core.prepare(&term, period, changes)?;
+            progress.sending();
+            let change = Change::Take(renewal.take.clone());
+            let resolved = core.resolve(change, renewal.deadline).await;
+            core.renewed(&term, &renewal, resolved).await
+        })
+        .await
+    }
+
+    /// Renews many terms with as few requests as the store's batches allow.
+    pub(crate) async fn renew_all(
+        self: Arc<Self>,
+        terms: Vec<Term>,
+        period: Duration,
+    ) -> Vec<Result<()>> {
+        let (sender, mut results) = tokio::sync::mpsc::unbounded_channel();
+        let mut all: Vec<Option<Result<()>>> = Vec::with_capacity(terms.len());
+        all.resize_with(terms.len(), || None);
+        if let Err(error) = self.usable().and_then(|()| self.check_period(period)) {
+            return terms
+                .iter()
+                .map(|term| Err(error.copy().during("renew", Some(term.name()))))
+                .collect();
+        }
+        let core = self.clone();
+        let views = terms.clone();
+        let driven =
+            crate::door::Driven::new(&self.door, move |_| core.renew_batch(views, period, sender));
+        let at = self.door.now().plus(self.timeout);
+        // The batch goes on in the background if it takes longer; what is settled by then is told.
+        _ = crate::door::until(&self.door, at, driven).await;
+        while let Ok((place, result)) = results.try_recv() {
+            if let Some(slot) = all.get_mut::<usize>(place) {
+                *slot = Some(result);
+            }
+        }
+        let late = || {
+            Err(Error::new(
+                ErrorKind::OutcomeUnknown,
+                "the registry did not answer in time; whether it was applied is unknown and goes on being resolved",
+            ))
+        };
+        let name = |(result, term): (Option<Result<()>>, &Term)| {
+            result
+                .unwrap_or_else(late)
+                .map_err(|error| error.during("renew", Some(term.name())))
+        };
+        all.into_iter().zip(&terms).map(name).collect()
+    }
+
+    async fn renew_batch(
+        self: Arc<Self>,
+        terms: Vec<Term>,
+        period: Duration,
+        results: tokio::sync::mpsc::UnboundedSender<(usize, Result<()>)>,
+    ) {
+        let tell = |place: usize, result: Result<()>| drop(results.send((place, result)));
+        let mut ready = Vec::with_capacity(terms.len());
+        let mut busy = Vec::new();
+        for (place, term) in terms.into_iter().enumerate() {
+            match self.names.try_turn(term.name()) {
+                None => busy.push((place, term)),
+                Some(turn) => {
+                    match alive(&term).and_then(|()| self.prepare(&term, period, Changes::none())) {
+                        Ok(renewal) => ready.push((place, term, renewal, turn)),
+                        Err(error) => tell(place, Err(error)),
+                    }
+                }
+            }
+        }
+        let request = self.door.now().plus(self.timeout / 2);
+        let changes = ready
+            .iter()
+            .map(|(_, _, renewal, _)| {
+                (
+                    Change::Take(renewal.take.clone()),
+                    request.min(renewal.deadline),
+                )
+            })
+            .collect();
+        let outcomes = self.batch.many(changes).await;
+        for ((place, term, renewal, turn), outcome) in ready.into_iter().zip(outcomes) {
+            let (core, results) = (self.clone(), results.clone());
+            let unknown = matches!(outcome, Outcome::Unknown(_));
+            let settle = async move {
+                let change = Change::Take(renewal.take.clone());
+                let resolved = core.resolve_from(outcome, change, renewal.deadline).await;
+                let result = core.renewed(&term, &renewal, resolved).await;
+                drop(results.send((place, result)));
+                drop(turn);
+            };
+            // What is not known yet must not hold up the others.
+            if unknown {
+                self.door.spawn(Box::pin(settle))
+            } else {
+                settle.await
+            }
+        }
+        for (place, term) in busy {
+            tell(
+                place,
+                self.clone().renew(&term, period, Changes::none()).await,
+            );
+        }
+    }
+
+    /// Makes a term's renewal, and from here on the smaller deadline counts.
+    fn prepare(&self, term: &Term, period: Duration, changes: Changes) -> Result<Renewal> {
+        alive(term)?;
+        let attempt = self.door.attempt_id();
+        let (index, body) = {
+            let state = term.state();
+            (state.index, state.body.clone())
+        };
+        // A record that fleet wrote becomes ours by this.
+        let same_body = changes.is_none() && body.needs > 0;
+        let body = if same_body {
+            body
+        } else {
+            let mut body = Body::clone(&body);
+            body.needs = body.needs.max(1);
+            body.note = changes.note.unwrap_or(body.note);
+            body.data = changes.data.unwrap_or(body.data);
+            Arc::new(body)
+        };
+        let record = Record {
+            fence: Some(term.fence()),
+            period: Some(period),
+            ..Record::new(body, attempt)
+        };
+        let sent = self.door.now();
+        let deadline = self.deadline(sent, period, None);
+        let expect = Expect::Index(index);
+        let name = term.name().clone();
+        let take = Take {
+            name,
+            attempt,
+            expect,
+            record,
+            same_body,
+            believe: Believe::Now,
+            hold: period,
+        };
+        term.renewing(deadline);
+        Ok(Renewal {
+            take,
+            sent,
+            deadline,
+        })
+    }
+
+    async fn renewed(&self, term: &Term, renewal: &Renewal, resolved: Resolved) -> Result<()> {
+        let name = term.name();
+        let applied = match resolved {
+            Resolved::Applied(applied) => applied,
+            Resolved::Refused(found) => {
+                term.end();
+                return Err(self.moved(name, term.index(), found));
+            }
+            Resolved::NotApplied(error) => return Err(error),
+            Resolved::Unknown(error) => return Err(unknown(error, "the earlier deadline counts")),
+        };
+        let begin = self.door.now().plus(applied.wait);
+        let deadline = self.deadline(renewal.sent, applied.granted, applied.counted_from);
+        let deadline = applied.extended.then_some(deadline);
+        let body = renewal.take.record.body.clone();
+        match term.renewed(applied.index, applied.granted, body, begin, deadline) {
+            Renewed::Extended | Renewed::NoBelief => Ok(()),
+            Renewed::TooLate => {
+                self.give_back(name, applied.index, &renewal.take.record, term.fence())
+                    .await;
+                Err(Error::new(
+                    ErrorKind::Expired,
+                    "the renewal succeeded only after the deadline, so the term is over; it was released",
+                ))
+            }
+        }
+    }
+
+    pub(crate) async fn release(self: Arc<Self>, term: &Term) -> Result<()> {
+        let name = term.name().clone();
+        let last_send = match term.deadline() {
+            Some(deadline) => deadline,
+            None => self.door.now().plus(self.timeout),
+        };
+        // Belief ends before the release is sent, whatever becomes of it.
+        term.end();
+        let (core, term) = (self.clone(), term.clone());
+        self.drive(
+            "release",
+            &name,
+            BootInstant::NEVER,
+            move |progress| async move {
+                let _turn = core.names.turn(term.name()).await;
+                core.released(&term, last_send, &progress).await
+            },
+        )
+        .await
+    }
+
+    async fn released(
+        &self,
+        term: &Term,
+        last_send: BootInstant,
+        progress: &Progress,
+    ) -> Result<()> {
+        let name = term.name();
+        let (index, body, standing) = {
+            let state = term.state();
+            (state.index, state.body.clone(), state.standing)
+        };
+        let by = body.machine_id.clone();
+        let fence = Some(term.fence());
+        let (ended, reopen) = match standing {
+            Standing::Handle | Standing::Claim => (
+                Ended {
+                    how: EndedHow::Released,
+                    by,
+                    reason: None,
+                    fence,
+                },
+                Reopen::Now,
+            ),
+            // Not by the granting handle: nobody holds the name until that one can no longer believe.
+            Standing::Proxy => {
+                let reason = Some("released through a fetched lease".into());
+                (
+                    Ended {
+                        how: EndedHow::Broken,
+                        by: Some(self.machine_id.clone()),
+                        reason,
+                        fence,
+                    },
+                    Reopen::AfterReplaced,
+                )
+            }
+        };
+        let record = Record::new(body, crate::record::AttemptId([0; 16]));
+        let vacate = self.vacate(name, index, &record, ended, reopen);
+        progress.sending();
+        let ended = vacate.record.body.ended.clone();
+        match self.resolve(Change::Vacate(vacate), last_send).await {
+            Resolved::Applied(applied) => {
+                let kept = crate::manager::Kept::of(&record);
+                self.remember(
+                    name,
+                    Vacancy {
+                        index: Some(applied.index),
+                        ended,
+                        kept,
+                    },
+                );
+                Ok(())
+            }
+            Resolved::Refused(found) => Err(self.moved(name, index, found)),
+            Resolved::NotApplied(error) => Err(error),
+            Resolved::Unknown(error) => Err(unknown(error, "treat it as held until it runs out")),
+        }
+    }
+}
+
+/// An error if the term is over for its handle.
+fn alive(term: &Term) -> Result<()> {
+    if term.is_over() {
+        return Err(Error::new(
+            ErrorKind::Expired,
+            "the term is over: its deadline has passed, or it was lost or released",
+        ));
+    }
+    Ok(())
+}
