@@ -129,7 +129,9 @@ impl Batch {
             .max()
             .unwrap_or(BootInstant::ZERO);
         let changes = changes.into_iter().map(|(change, _)| change).collect();
-        let mut outcomes = until(&self.door, at, self.store.apply(changes, at)).await.unwrap_or_default();
+        let mut outcomes = until(&self.door, at, self.store.apply(changes, at))
+            .await
+            .unwrap_or_default();
         outcomes.resize_with(count, || Outcome::Unknown(no_answer()));
         outcomes
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use leasehold_core::{Builder, Door, Error, ErrorKind, Manager, MemoryStore, RealDoor, Result, Store};
+use leasehold_core::{
+    Builder, Door, Error, ErrorKind, Manager, MemoryStore, RealDoor, Result, Store,
+};
 
 /// Opens a registry by its URL, with defaults: [`connect`] followed by [`Builder::build`].
 ///
@@ -30,7 +32,9 @@ pub async fn connect(url: &str) -> Result<Builder> {
 }
 
 fn store(url: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
-    let (scheme, rest) = url.split_once(':').ok_or_else(|| not_a_url("it has no scheme"))?;
+    let (scheme, rest) = url
+        .split_once(':')
+        .ok_or_else(|| not_a_url("it has no scheme"))?;
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new(door.clone()))),
         "memory" => Err(not_a_url("`memory:` takes no path")),
@@ -43,21 +47,34 @@ fn store(url: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
 fn sqlite(rest: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
     let path = match rest.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
-        Some(_) => return Err(not_a_url("an absolute path needs three slashes: sqlite:///var/lib/leases.db")),
+        Some(_) => {
+            return Err(not_a_url(
+                "an absolute path needs three slashes: sqlite:///var/lib/leases.db",
+            ));
+        }
         None => rest,
     };
     if path.is_empty() {
         return Err(not_a_url("it names no file"));
     }
-    Ok(Arc::new(leasehold_sqlite::SqliteStore::open(path, door.clone())?))
+    Ok(Arc::new(leasehold_sqlite::SqliteStore::open(
+        path,
+        door.clone(),
+    )?))
 }
 
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(_: &str, _: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
-    Err(Error::new(ErrorKind::Unsupported, "leasehold was compiled without its feature `sqlite`"))
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "leasehold was compiled without its feature `sqlite`",
+    ))
 }
 
 /// Never with the URL itself, which may carry credentials.
 fn not_a_url(reason: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("not a store's URL: {reason}; for example sqlite:///var/lib/leases.db"))
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!("not a store's URL: {reason}; for example sqlite:///var/lib/leases.db"),
+    )
 }
