@@ -79,7 +79,6 @@ impl Core {
                 None,
             );
             progress.sending();
-            let attempt = take.attempt;
             let last_send = self.deadline(sent, grant.period, None);
             match self.resolve(Change::Take(take.clone()), last_send).await {
                 Resolved::Applied(applied) => {
@@ -105,13 +104,7 @@ impl Core {
                 }
                 Resolved::NotApplied(error) => return Err(error),
                 Resolved::Unknown(error) => {
-                    // The time for sending again is over. If the attempt was applied after all, give it back.
-                    if let Ok(Some(seen)) = self.get("acquire", &name).await
-                        && shows(&seen, attempt)
-                    {
-                        self.give_back(&name, seen.index, &take.record, seen.fence())
-                            .await;
-                    }
+                    self.fence_off(&name, &take).await;
                     return Err(unknown(
                         error,
                         "if it was, it runs out by itself within a period",
@@ -159,10 +152,13 @@ impl Core {
             Resolved::Applied(applied) => self.taken(name, take, sent, applied, progress).await,
             Resolved::Refused(found) => Err(self.moved(&name, displace.index, found)),
             Resolved::NotApplied(error) => Err(error),
-            Resolved::Unknown(error) => Err(unknown(
-                error,
-                "if it was, it runs out by itself within a period",
-            )),
+            Resolved::Unknown(error) => {
+                self.fence_off(&name, &take).await;
+                Err(unknown(
+                    error,
+                    "if it was, it runs out by itself within a period",
+                ))
+            }
         }
     }
 
@@ -292,6 +288,34 @@ impl Core {
             &applied,
             (begin, deadline),
         ))
+    }
+
+    /// A grant stayed unknown, and the time for sending it again is over. If it was applied after all it is given back;
+    /// if an acquire could still be applied later, the vacancy that it names is made to move on.
+    async fn fence_off(&self, name: &LeaseName, take: &Take) {
+        let Ok(seen) = self.get("acquire", name).await else {
+            return;
+        };
+        if let Some(seen) = &seen
+            && shows(seen, take.attempt)
+        {
+            let fence = seen.fence();
+            return self.give_back(name, seen.index, &take.record, fence).await;
+        }
+        let standing = seen.as_ref().map(|seen| seen.index);
+        let vacant = seen.is_none_or(|seen| seen.is_vacant());
+        if take.expect != Expect::Vacant(standing) || !vacant {
+            return;
+        }
+        let attempt = self.door.attempt_id();
+        let mut again = take.clone();
+        again.attempt = attempt;
+        again.record.attempt = Some(attempt);
+        let last_send = self.door.now().plus(self.timeout.min(take.hold));
+        if let Resolved::Applied(applied) = self.resolve(Change::Take(again), last_send).await {
+            self.give_back(name, applied.index, &take.record, applied.index)
+                .await;
+        }
     }
 
     /// Releases a grant that nobody will use, once, as its own handle.

@@ -367,7 +367,7 @@ impl Record {
             value
                 .as_str()
                 .and_then(|t| t.parse::<jiff::Timestamp>().ok())
-                .map(SystemTime::from)
+                .and_then(|time| SystemTime::try_from(time).ok())
         };
         if machine_id
             .as_ref()
