@@ -117,7 +117,8 @@ impl Held {
     /// An error if the lease is not ours now, without I/O.
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`], [`ErrorKind::Expired`] or [`ErrorKind::Gone`]: how it was lost.
+    /// [`ErrorKind::Changed`], [`ErrorKind::Expired`] or [`ErrorKind::Gone`]: how it was lost;
+    /// [`ErrorKind::Unavailable`] where a thief's term has not begun yet.
     pub fn check(&self) -> Result<()> {
         if self.term.is_current() {
             return Ok(());
@@ -126,7 +127,7 @@ impl Held {
             Some(error) => error.copy(),
             None if self.term.is_over() => expired(&self.term),
             None => Error::new(
-                ErrorKind::Expired,
+                ErrorKind::Unavailable,
                 "the term has not begun yet: the replaced one is being waited out",
             ),
         })

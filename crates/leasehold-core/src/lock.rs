@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream::StreamExt;
 
-use crate::door::DoorExt;
-use crate::error::{ErrorKind, Result};
+use crate::door::{DoorExt, until};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keep_alive::{Held, KeepAlive};
 use crate::manager::Manager;
 use crate::name::LeaseName;
@@ -37,6 +37,8 @@ pub enum LockAttempt {
 
 /// The period of a lock where none is given.
 const PERIOD: Duration = Duration::from_secs(15);
+/// The least time for the first try.
+const FIRST_TRY: Duration = Duration::from_secs(1);
 /// The net under lost notifications: a waiter tries again this often.
 const RE_TRY: Duration = Duration::from_secs(30);
 
@@ -121,10 +123,18 @@ impl Lock {
         let door = &self.manager.core.door;
         let name = LeaseName::new(&self.request.name)?;
         // From before the first try, so that no release falls between.
-        let mut signals = self.manager.core.store.watch(Scope::Name(name));
+        let mut signals = self.manager.core.store.watch(Scope::Name(name.clone()));
         let mut pause = Duration::from_millis(10);
+        // However short the wait, one try is made in earnest.
+        let mut bound = at.max(door.now().plus(FIRST_TRY));
         loop {
-            let (answer, wake) = match self.try_acquire().await {
+            let tried = until(door, bound, self.try_acquire()).await;
+            bound = at;
+            let tried = tried.unwrap_or_else(|| {
+                let message = "the registry did not answer within the time to wait; what was asked for is given back";
+                Err(Error::new(ErrorKind::Unavailable, message).during("acquire", Some(&name)))
+            });
+            let (answer, wake) = match tried {
                 Ok(LockAttempt::Busy(busy)) => {
                     pause = Duration::from_millis(10);
                     let left = busy.left().unwrap_or(RE_TRY).min(RE_TRY);
