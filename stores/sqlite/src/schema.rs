@@ -99,8 +99,18 @@ impl Setup<'_> {
         self.notice_boot(conn)
     }
 
-    /// Whether the file is still empty; an error where it is not ours.
+    /// Whether the file is still empty; an error where it is not ours. One look, while others may be creating it.
     fn is_empty(&self, conn: &Connection) -> Result<bool, Fault> {
+        if !conn.is_autocommit() {
+            return self.looks_empty(conn);
+        }
+        self.sql(conn.execute_batch("BEGIN"))?;
+        let empty = self.looks_empty(conn);
+        self.sql(conn.execute_batch("ROLLBACK"))?;
+        empty
+    }
+
+    fn looks_empty(&self, conn: &Connection) -> Result<bool, Fault> {
         let number = |sql| self.sql(conn.query_row(sql, [], |r| r.get::<_, i64>(0)));
         let application = number("PRAGMA application_id")?;
         let version = number("PRAGMA user_version")?;
@@ -125,7 +135,7 @@ impl Setup<'_> {
         }
         Err(self.fail(
             ErrorKind::Foreign,
-            "it is the SQLite file of another program: it was left alone; choose another path",
+            "it is an SQLite file of another program: it was left alone; choose another path",
         ))
     }
 

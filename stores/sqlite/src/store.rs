@@ -26,6 +26,9 @@ use crate::upkeep::{Upkeep, committed};
 use crate::watch::{Watching, listen, notify_path, tell};
 use crate::work::{Answer, Ask, Job, Queue, Turn, refuse, submit, unknown};
 
+/// How often the caller's own thread tries for the lock.
+const TRIES: usize = 3;
+
 /// A registry in an SQLite file. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct SqliteStore(Arc<Inner>);
@@ -131,10 +134,13 @@ impl SqliteStore {
         if shared.stopped.load(Ordering::SeqCst) {
             return refuse(&ask, || shared.closed());
         }
-        match shared.try_run(&ask) {
-            Ok(answer) => return Ok(answer),
-            Err(Fault::Failed(failure)) => return refuse(&ask, || failure.error()),
-            Err(Fault::Busy) => {}
+        // A lock is mostly held for a dozen microseconds: less than it takes to wake a thread.
+        for _ in 0..TRIES {
+            match shared.try_run(&ask) {
+                Ok(answer) => return Ok(answer),
+                Err(Fault::Failed(failure)) => return refuse(&ask, || failure.error()),
+                Err(Fault::Busy) => std::thread::yield_now(),
+            }
         }
         let since = shared.door.now();
         let turn = Arc::<Turn>::default();
@@ -343,6 +349,13 @@ impl Shared {
 fn prepare_file(path: &Path, create: bool) -> std::result::Result<(), Failure> {
     let shown = path.display();
     match std::fs::metadata(path) {
+        // SQLite would take such a file for an empty one, and overwrite it.
+        Ok(found) if found.is_file() && (1..512).contains(&found.len()) => Err(Failure::new(
+            ErrorKind::Foreign,
+            format!(
+                "{shown} is no SQLite database: it was left alone; choose another path or move it away"
+            ),
+        )),
         Ok(found) if found.is_file() => Ok(()),
         Ok(_) => Err(Failure::new(
             ErrorKind::InvalidInput,
