@@ -47,7 +47,7 @@ fn main() {
     memory(&mut criterion, &runtime);
     sqlite(&mut criterion, &runtime, folder.path());
     criterion.final_summary();
-    if std::env::args().any(|arg| arg == "--test" || arg == "--list") {
+    if std::env::args().any(|arg| matches!(arg.as_str(), "--test" | "--list" | "--profile-time")) {
         return;
     }
     ratios(&runtime, folder.path());

@@ -21,6 +21,11 @@ impl Raw {
         conn.execute_batch(
             "PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;",
         )?;
+        // SQLite with STAT4 would otherwise prepare every statement again at each execution.
+        conn.set_db_config(
+            rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG,
+            true,
+        )?;
         conn.set_prepared_statement_cache_capacity(32);
         Ok(Self { conn, boot: 1 })
     }
@@ -90,7 +95,7 @@ impl Raw {
     /// As rusqlite's.
     pub fn checkpoint(&self) -> rusqlite::Result<()> {
         self.conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
     fn begin(&self) -> rusqlite::Result<()> {

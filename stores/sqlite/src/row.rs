@@ -1,12 +1,11 @@
 //! A row as it was read: what the atomic step needs of it, and what a caller sees.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::contract::{Found, Instants};
 use leasehold_core::store::Seen;
-use leasehold_core::{AttemptId, Body, ErrorKind, MAX_INDEX, Origin, Record};
+use leasehold_core::{AttemptId, ErrorKind, MAX_INDEX, Origin, Record};
 use rusqlite::types::ValueRef;
 
 use crate::fault::Failure;
@@ -117,20 +116,6 @@ impl Row {
             record.period = self.period.or(record.period);
         }
         (self, record)
-    }
-
-    /// The record where the body is known to be this one.
-    pub(crate) fn with_same_body(&self, body: &Arc<Body>) -> Record {
-        Record {
-            index: None,
-            fence: self.fence,
-            attempt: self.attempt,
-            period: self.period,
-            wait: Duration::ZERO,
-            hold: Duration::ZERO,
-            body: body.clone(),
-            origin: Origin::Leasehold,
-        }
     }
 
     pub(crate) fn found(&self) -> Found {

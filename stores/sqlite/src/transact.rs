@@ -152,7 +152,8 @@ impl Db {
     pub(crate) fn apply(&self, changes: &[Change]) -> Result<Batch, Fault> {
         check_identity(&self.path, self.opened)?;
         if let [change] = changes
-            && matches!(change.expect(), Expect::Vacant(_))
+            // Who names a vacancy by its index has seen it: the change itself will do.
+            && change.expect() == Expect::Vacant(None)
             && let Some(found) = self.plainly_refused(change)?
         {
             let outcomes = vec![Outcome::Refused { found: Some(found) }];
@@ -216,7 +217,7 @@ impl Db {
         let outcomes = match changes {
             [change] => {
                 let found = self.find(change)?;
-                vec![self.change(change, found, now, &mut next)?]
+                vec![self.change(change, found, now, &mut next, true)?]
             }
             _ => {
                 // In the order of the rows, so that neighbours are written together.
@@ -233,7 +234,7 @@ impl Db {
                     if let (Some(change), Some(outcome)) =
                         (changes.get(position), outcomes.get_mut(position))
                     {
-                        *outcome = Some(self.change(change, found, now, &mut next)?);
+                        *outcome = Some(self.change(change, found, now, &mut next, false)?);
                     }
                 }
                 outcomes.into_iter().flatten().collect()
@@ -257,10 +258,10 @@ impl Db {
         write().map_err(|error| self.fault(error)).map(drop)
     }
 
-    /// The row that a change is about; with its record, unless the change knows that already.
+    /// The row that a change is about; with its record where the change depends on it.
     fn find(&self, change: &Change) -> Result<Option<(Row, Option<Record>)>, Fault> {
         let find = || {
-            if matches!(change, Change::Take(take) if take.same_body) {
+            if by_row_alone(change) {
                 let mut statement = self.conn.prepare_cached(&self.sql.hot)?;
                 let mut rows = statement.query(params![change.name().as_str()])?;
                 return match rows.next()? {
@@ -289,51 +290,45 @@ impl Db {
         found: Option<(Row, Option<Record>)>,
         now: u64,
         next: &mut u64,
+        alone: bool,
     ) -> Result<Outcome, Fault> {
         if let Some((row, _)) = &found
             && let Err(damage) = row.check(&self.path)
         {
             return Ok(Outcome::NotApplied(damage.error()));
         }
-        let decided = decide(found.as_ref().map(|(r, _)| r.found()).as_ref(), now, change);
-        let same_body = match (change, &found) {
-            (Change::Take(take), Some((row, None))) => {
-                if decided.is_some() && row.instants.is_some() {
-                    Some(&take.record.body)
-                } else {
-                    None
-                }
-            }
+        // A renewal and a release stand on the narrow row alone; all else, and every refusal, needs the body too.
+        let by_row = match &found {
+            Some((row, None)) if row.instants.is_some() => decide(Some(&row.found()), now, change),
             _ => None,
         };
-        // Whatever is no plain renewal needs the body: to tell what was found, or what is replaced.
-        let found = match found {
-            Some((row, None)) if same_body.is_none() => match self.whole(change.name()) {
-                Ok(whole) => whole
-                    .map(|(row, record)| (row, Some(record)))
-                    .or(Some((row, None))),
-                Err(error) => return Err(self.fault(error)),
-            },
-            found => found,
+        let found = match (found, by_row) {
+            (Some((_, None)), None) => self
+                .whole(change.name())
+                .map_err(|error| self.fault(error))?
+                .map(|(row, record)| (row, Some(record))),
+            (found, _) => found,
         };
-        let decided = match same_body {
-            Some(_) => decided,
-            None => decide(found.as_ref().map(|(r, _)| r.found()).as_ref(), now, change),
-        };
-        let row = found.as_ref().map(|(row, _)| row.clone());
-        let seen = found.map(|(row, record)| {
-            let record = record.unwrap_or_else(|| row.with_same_body(&change.record().body));
-            row.seen(record, now)
+        let decided = by_row.or_else(|| {
+            let found = found.as_ref().map(|(row, _)| row.found());
+            decide(found.as_ref(), now, change)
         });
+        let (row, seen) = match found {
+            Some((row, record)) => {
+                let seen = record.map(|record| row.clone().seen(record, now));
+                (Some(row), seen)
+            }
+            None => (None, None),
+        };
         let Some(instants) = decided else {
             return Ok(Outcome::Refused { found: seen });
         };
         let index = *next;
-        let written = match (row.as_ref(), same_body) {
-            (Some(row), Some(_)) if row.has_hot => {
-                self.write_hot(row.id, true, change, index, instants, now)
-            }
-            _ => self.write(row.as_ref(), change, index, instants, now),
+        let same_body = by_row.is_some() && matches!(change, Change::Take(take) if take.same_body);
+        let written = match &row {
+            Some(row) if same_body => self.write_hot(row.id, true, change, index, instants, now),
+            row if alone => self.write_both(row.as_ref(), change, index, instants, now),
+            row => self.write(row.as_ref(), change, index, instants, now),
         };
         if let Err(error) = written {
             // The statement was undone; what it belongs to goes on, unless the transaction went with it.
@@ -356,7 +351,7 @@ impl Db {
         }))
     }
 
-    /// Both parts of a record, or neither.
+    /// Both parts of a record, or neither: what goes wrong with one change leaves the others of its batch alone.
     fn write(
         &self,
         row: Option<&Row>,
@@ -366,23 +361,7 @@ impl Db {
         now: u64,
     ) -> rusqlite::Result<()> {
         self.run_raw("SAVEPOINT one")?;
-        let write = || {
-            let body = change.record().encode_body();
-            let id = if let Some(row) = row {
-                self.conn
-                    .prepare_cached("UPDATE lease SET body = ?2 WHERE id = ?1")?
-                    .execute(params![row.id, body])?;
-                row.id
-            } else {
-                self.conn
-                    .prepare_cached("INSERT INTO lease(name, body) VALUES (?1, ?2)")?
-                    .execute(params![change.name().as_str(), body])?;
-                self.conn.last_insert_rowid()
-            };
-            let has_hot = row.is_some_and(|row| row.has_hot);
-            self.write_hot(id, has_hot, change, index, instants, now)
-        };
-        let written = write();
+        let written = self.write_both(row, change, index, instants, now);
         if written.is_err() && !self.conn.is_autocommit() {
             self.run_raw("ROLLBACK TO one")?;
         }
@@ -390,6 +369,31 @@ impl Db {
             self.run_raw("RELEASE one")?;
         }
         written
+    }
+
+    /// Both parts of a record; after an error the first may have been written.
+    fn write_both(
+        &self,
+        row: Option<&Row>,
+        change: &Change,
+        index: u64,
+        instants: Instants,
+        now: u64,
+    ) -> rusqlite::Result<()> {
+        let body = change.record().encode_body();
+        let id = if let Some(row) = row {
+            self.conn
+                .prepare_cached("UPDATE lease SET body = ?2 WHERE id = ?1")?
+                .execute(params![row.id, body])?;
+            row.id
+        } else {
+            self.conn
+                .prepare_cached("INSERT INTO lease(name, body) VALUES (?1, ?2)")?
+                .execute(params![change.name().as_str(), body])?;
+            self.conn.last_insert_rowid()
+        };
+        let has_hot = row.is_some_and(|row| row.has_hot);
+        self.write_hot(id, has_hot, change, index, instants, now)
     }
 
     fn write_hot(
@@ -519,6 +523,14 @@ impl Db {
 
     fn fault(&self, error: rusqlite::Error) -> Fault {
         classify(&self.path, error)
+    }
+}
+
+/// Whether a change stands on the narrow row alone: it names the index of a grant, and keeps or ends its body.
+fn by_row_alone(change: &Change) -> bool {
+    match change {
+        Change::Take(take) => take.same_body,
+        Change::Vacate(_) => true,
     }
 }
 
