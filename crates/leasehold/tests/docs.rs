@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p leasehold --all-features --test docs` writes the generated parts anew.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
