@@ -4,3 +4,8 @@ mod open;
 
 pub use leasehold_core::*;
 pub use open::{connect, open};
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -1,0 +1,1 @@
+//! Never built: `scripts/compat` asks cargo whether these dependencies can be chosen together.

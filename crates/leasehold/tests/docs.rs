@@ -1,0 +1,246 @@
+//! The documentation says what the code says.
+//!
+//! `UPDATE_DOCS=1 cargo test -p leasehold --all-features --test docs` writes the generated parts anew.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leasehold::{Capabilities, Door, MemoryRegister, Observed, RealDoor, Store};
+
+/// The files that show the table of stores, between the two marks.
+const TABLES: [&str; 2] = ["README.md", "crates/leasehold/src/lib.md"];
+const BEGIN: &str =
+    "<!-- stores: written by crates/leasehold/tests/docs.rs from each store's Capabilities -->\n";
+const END: &str = "<!-- end of stores -->";
+const WIDTH: usize = 120;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files below a folder of the repository whose name ends with one of the endings.
+fn files(folder: &str, endings: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = if folder.is_empty() {
+                name.clone()
+            } else {
+                format!("{folder}/{name}")
+            };
+            if entry.file_type().unwrap().is_dir() {
+                if name != "target" && !name.starts_with('.') {
+                    folders.push(path);
+                }
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+async fn stores() -> Vec<(&'static str, &'static str, Capabilities)> {
+    let door: std::sync::Arc<dyn Door> = RealDoor::new().unwrap();
+    let memory = leasehold::open("memory:").await.unwrap();
+    let file = std::env::temp_dir().join(format!("leasehold-docs-{}.db", std::process::id()));
+    let sqlite = leasehold::open(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let observed = Observed::new(MemoryRegister::new(), door);
+    let stores = vec![
+        ("memory", "`memory:`", memory.capabilities().clone()),
+        (
+            "SQLite file",
+            "`sqlite:PATH`, feature `sqlite`",
+            sqlite.capabilities().clone(),
+        ),
+        (
+            "any compare-and-swap",
+            "`Observed<R: Register>`",
+            observed.declared(),
+        ),
+    ];
+    sqlite.shutdown(Duration::from_secs(5)).await.unwrap();
+    for ending in ["", "-wal", "-shm"] {
+        drop(fs::remove_file(format!("{}{ending}", file.display())));
+    }
+    stores
+}
+
+fn length(length: Duration) -> String {
+    let days = length.as_secs() / (24 * 3600);
+    if length.is_zero() {
+        "none".into()
+    } else if days >= 3650 {
+        "10 years".into()
+    } else if days > 0 {
+        format!("{days} days")
+    } else {
+        format!("{length:?}")
+    }
+}
+
+fn table(stores: &[(&str, &str, Capabilities)]) -> String {
+    let mut out = String::from("\n| |");
+    for (name, ..) in stores {
+        write!(out, " {name} |").unwrap();
+    }
+    out += "\n|-|";
+    out += &"-|".repeat(stores.len());
+    let mut row = |what: &str, cell: &dyn Fn(&str, &Capabilities) -> String| {
+        write!(out, "\n| {what} |").unwrap();
+        for (_, how, capabilities) in stores {
+            write!(out, " {} |", cell(how, capabilities)).unwrap();
+        }
+    };
+    row("how", &|how, _| how.to_owned());
+    row("reaches", &|how, c| {
+        if how.starts_with("`Observed") {
+            "as the register".into()
+        } else {
+            c.scope.to_string()
+        }
+    });
+    row("expiry by", &|_, c| c.expiry.to_string());
+    row("acknowledged writes may be lost", &|how, c| {
+        if how.starts_with("`Observed") {
+            "as the register".into()
+        } else {
+            c.loss.to_string()
+        }
+    });
+    row("clock drift covered", &|_, c| c.drift.to_string());
+    row("kept back of a 60 s period", &|_, c| {
+        length(c.margin(Duration::from_secs(60)))
+    });
+    row("periods", &|_, c| {
+        format!(
+            "{} to {}",
+            length(c.least_period),
+            length(c.greatest_period)
+        )
+    });
+    row("granularity of expiry", &|_, c| length(c.granularity));
+    row("changes are learnt by", &|_, c| c.delivery.to_string());
+    row("ends of terms are known", &|_, c| {
+        if c.ends_known { "yes" } else { "no" }.into()
+    });
+    row("changes in one request", &|how, c| {
+        if how.starts_with("`Observed") {
+            "one each, sent together".into()
+        } else {
+            format!("up to {}", c.batch)
+        }
+    });
+    out += "\n\n";
+    out
+}
+
+#[tokio::test]
+async fn the_table_of_stores_is_what_their_code_declares() {
+    let table = table(&stores().await);
+    for file in TABLES {
+        let text = read(file);
+        let (before, rest) = text
+            .split_once(BEGIN)
+            .unwrap_or_else(|| panic!("{file} has no {BEGIN}"));
+        let (shown, after) = rest
+            .split_once(END)
+            .unwrap_or_else(|| panic!("{file} has no {END}"));
+        if shown == table {
+            continue;
+        }
+        assert!(
+            std::env::var_os("UPDATE_DOCS").is_some(),
+            "{file} is out of date: UPDATE_DOCS=1 cargo test -p leasehold --all-features --test docs\n{table}"
+        );
+        fs::write(
+            root().join(file),
+            format!("{before}{BEGIN}{table}{END}{after}"),
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn documents_wrap_and_their_links_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for file in files("", &[".md"]) {
+        let folder = Path::new(&file).parent().unwrap();
+        for (number, line) in read(&file).lines().enumerate() {
+            let place = format!("{file}:{}", number + 1);
+            if line.chars().count() > WIDTH && !line.starts_with('|') && !line.contains("://") {
+                wrong.push(format!("{place}: wider than {WIDTH}"));
+            }
+            if line.ends_with(' ') {
+                wrong.push(format!("{place}: ends with a space"));
+            }
+            for target in line
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next())
+            {
+                let path = target.split('#').next().unwrap();
+                let is_path = path.contains('/') && !path.contains("://") || path.ends_with(".md");
+                if is_path && !root().join(folder).join(path).exists() {
+                    wrong.push(format!("{place}: {target} does not exist"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The design's table names files and tests: each file must exist, each test must be one in the code (a `*` stands for
+/// the rest of a name).
+#[test]
+fn every_file_and_test_that_the_design_names_exists() {
+    let code: Vec<(String, String)> = files("", &[".rs"])
+        .into_iter()
+        .map(|file| (file.clone(), read(file)))
+        .collect();
+    let tests: BTreeSet<&str> = code
+        .iter()
+        .flat_map(|(_, text)| text.lines())
+        .filter_map(|line| line.trim_start().split_once("fn "))
+        .map(|(_, rest)| rest.split(['(', '<']).next().unwrap())
+        .collect();
+    let design = read("docs/design.md");
+    let (_, rest) = design.split_once("## Where each rule lives").unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let mut wrong = Vec::new();
+    let mut named = 0;
+    for word in section.split('`').skip(1).step_by(2) {
+        if word.ends_with(".rs") {
+            if !code.iter().any(|(file, _)| file.ends_with(word)) {
+                wrong.push(format!("no file {word}"));
+            }
+        } else if word.contains('_') {
+            named += 1;
+            let exists = match word.strip_suffix('*') {
+                Some(beginning) => tests.iter().any(|test| test.starts_with(beginning)),
+                None => tests.contains(word),
+            };
+            if !exists {
+                wrong.push(format!("no test {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "docs/design.md: {}", wrong.join(", "));
+    assert!(named > 20, "the table names {named} tests only");
+}
