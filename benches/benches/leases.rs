@@ -262,8 +262,8 @@ fn floor<S: AsRef<str>>(raw: &mut Raw, iterations: u64, names: &[S], body: bool)
         let start = Instant::now();
         raw.swap(names.iter().map(AsRef::as_ref), body).unwrap();
         taken += start.elapsed();
-        if i % 200 == 199 {
-            raw.checkpoint().unwrap();
+        if i % 50 == 49 {
+            raw.upkeep().unwrap();
         }
     }
     taken
@@ -350,7 +350,7 @@ fn ratios(runtime: &Runtime, folder: &Path) {
             times,
         );
         // The store copies its log in the background; here it is not counted.
-        raw.checkpoint().unwrap();
+        raw.upkeep().unwrap();
         taken
     };
     let single = std::slice::from_ref(&names[500]);
