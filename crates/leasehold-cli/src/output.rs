@@ -38,7 +38,8 @@ impl Output {
     }
 
     pub(crate) fn failure(self, failure: &Failure) {
-        if !failure.message().is_empty() && !(self.quiet && failure.is_answer()) {
+        let hushed = self.quiet && failure.is_answer();
+        if !hushed && !failure.message().is_empty() {
             say(failure.message());
         }
     }

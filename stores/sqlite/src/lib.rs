@@ -1,1 +1,15 @@
-//! sqlite
+#![doc = include_str!("../docs.md")]
+
+mod config;
+mod fault;
+mod machine;
+mod row;
+mod schema;
+mod store;
+mod transact;
+mod upkeep;
+mod watch;
+mod work;
+
+pub use config::Config;
+pub use store::SqliteStore;
