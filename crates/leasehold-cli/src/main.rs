@@ -48,12 +48,17 @@ fn command(args: Args) -> u8 {
     let context = Context {
         output,
         store: global.store,
+        opened: std::cell::OnceCell::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(perform(&context, verb)),
+        Ok(runtime) => runtime.block_on(async {
+            let result = perform(&context, verb).await;
+            context.close().await;
+            result
+        }),
         Err(error) => Err(Failure::new(OWN_FAILURE, format!("cannot start: {error}"))),
     };
     match result {

@@ -6,13 +6,15 @@ pub(crate) mod look;
 pub(crate) mod renew;
 pub(crate) mod watch;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use leasehold::{Busy, Lock, LockAttempt, Manager};
 
 use crate::args::Lessee;
 use crate::duration::{Wait, human};
-use crate::exit::Failure;
+use crate::exit::{Failure, USAGE};
 use crate::output::Output;
 use crate::store::{Surroundings, container, reach};
 
@@ -21,19 +23,35 @@ use crate::store::{Surroundings, container, reach};
 pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) store: Option<OsString>,
+    pub(crate) opened: OnceCell<Manager>,
 }
+
+/// How long an end may take that goes beyond what was asked for: the store's upkeep.
+const CLOSE: Duration = Duration::from_secs(2);
 
 impl Context {
     /// The registry.
     pub(crate) async fn open(&self) -> Result<Manager, Failure> {
-        self.choose()?.open(None).await
+        self.opened(self.choose()?.open(None).await?)
     }
 
     /// The registry, for a term that is to begin: one that reaches far enough.
     pub(crate) async fn open_for(&self, lessee: &Lessee) -> Result<Manager, Failure> {
         let choice = self.choose()?;
         let choice = choice.shared(container)?;
-        choice.open(lessee.machine_id.as_deref()).await
+        self.opened(choice.open(lessee.machine_id.as_deref()).await?)
+    }
+
+    fn opened(&self, manager: Manager) -> Result<Manager, Failure> {
+        _ = self.opened.set(manager.clone());
+        Ok(manager)
+    }
+
+    /// Closes the registry. What was asked for is done by now, and stands whatever becomes of this.
+    pub(crate) async fn close(&self) {
+        if let Some(manager) = self.opened.get() {
+            _ = manager.shutdown(CLOSE).await;
+        }
     }
 
     fn choose(&self) -> Result<crate::store::Choice, Failure> {
@@ -43,7 +61,7 @@ impl Context {
 
 impl Lessee {
     /// The lock of a name with what the lessee says about itself.
-    pub(crate) fn lock(&self, manager: &Manager, name: &str, period: std::time::Duration) -> Lock {
+    pub(crate) fn lock(&self, manager: &Manager, name: &str, period: Duration) -> Lock {
         let mut lock = manager
             .lock(name)
             .period(period)
@@ -90,5 +108,9 @@ pub(crate) fn busy(manager: &Manager, busy: &Busy, code: u8) -> Failure {
 
 /// Why a lease was not acquired, and where that was asked.
 pub(crate) fn not_acquired(manager: &Manager, error: leasehold::Error) -> Failure {
-    Failure::from(error).and(&format!("; {}", reach(manager)))
+    let failure = Failure::from(error);
+    match failure.code() {
+        USAGE => failure,
+        _ => failure.and(&format!("; not acquired: {}", reach(manager))),
+    }
 }
