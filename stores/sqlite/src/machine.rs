@@ -17,10 +17,6 @@ pub(crate) struct Identity {
 #[cfg(unix)]
 pub(crate) fn identity(path: &Path) -> std::io::Result<Identity> {
     let stat = rustix::fs::stat(path)?;
-    #[expect(
-        clippy::unnecessary_cast,
-        reason = "their width differs between platforms"
-    )]
     Ok(Identity {
         device: stat.st_dev as u64,
         inode: stat.st_ino as u64,
@@ -138,17 +134,11 @@ mod linux {
                 format!("{why}: run it in the machine's own time namespace"),
             ))
         };
-        for line in offsets.lines() {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let [clock, seconds, nanos] = fields[..] else {
-                continue;
-            };
-            if matches!(clock, "boottime" | "7") && (seconds, nanos) != ("0", "0") {
-                return refuse(format!(
-                    "this process runs in a time namespace whose boot clock is shifted by {seconds} s, so leases \
-                     would end at other moments than for other processes"
-                ));
-            }
+        if let Some(seconds) = judge_offsets(&offsets) {
+            return refuse(format!(
+                "this process runs in a time namespace whose boot clock is shifted by {seconds} s, so leases would \
+                 end at other moments than for other processes"
+            ));
         }
         // The offsets shown are those of the namespace that children get.
         let of = |which| std::fs::read_link(Path::new("/proc/self/ns").join(which)).ok();
@@ -160,6 +150,16 @@ mod linux {
             );
         }
         Ok(())
+    }
+
+    /// By how many seconds the boot clock is shifted, where it is.
+    pub(super) fn judge_offsets(offsets: &str) -> Option<&str> {
+        offsets.lines().find_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (clock, seconds, nanos) = (fields.next()?, fields.next()?, fields.next()?);
+            let shifted = matches!(clock, "boottime" | "7") && (seconds, nanos) != ("0", "0");
+            shifted.then_some(seconds)
+        })
     }
 
     /// File systems whose locks and shared memory hold between the processes of one machine, and that keep what they
@@ -202,27 +202,32 @@ mod linux {
     pub(crate) fn check_file_system(path: &Path) -> Result<(), Failure> {
         let stat = rustix::fs::statfs(path)
             .map_err(|error| Failure::of_file(path, &error.into(), "cannot look at"))?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "file system magics have 32 bits"
-        )]
+        // Their magics have 32 bits, in a field whose width and sign differ between platforms.
         let magic = stat.f_type as u32;
-        if LOCAL.iter().any(|(known, _)| *known == magic) {
-            return Ok(());
+        match judge_file_system(magic) {
+            None => Ok(()),
+            Some(why) => Err(Failure::new(
+                ErrorKind::Unsupported,
+                format!("{} {why}", path.display()),
+            )),
         }
-        let shown = path.display();
-        let message = match REMOTE.iter().find(|(known, _)| *known == magic) {
+    }
+
+    /// Why a file system is refused, where it is.
+    pub(super) fn judge_file_system(magic: u32) -> Option<String> {
+        if LOCAL.iter().any(|(known, _)| *known == magic) {
+            return None;
+        }
+        Some(match REMOTE.iter().find(|(known, _)| *known == magic) {
             Some((_, name)) => format!(
-                "{shown} is on a network or user-space file system, {name}: locks and clocks may differ between \
-                 machines there; use a local disk, or a registry that is made for many machines (PostgreSQL, etcd)"
+                "is on a network or user-space file system, {name}: locks and clocks may differ between its users; \
+                 use a local disk, or a registry that is made for many machines (PostgreSQL, etcd)"
             ),
             None => format!(
-                "{shown} is on a file system of a kind that leasehold does not know (type {magic:#x}): nobody has \
-                 verified that locks hold there; use a local disk (ext4, xfs, btrfs, zfs, tmpfs, ...)"
+                "is on a file system of a kind that leasehold does not know (type {magic:#x}): nobody has verified \
+                 that locks hold there; use a local disk (ext4, xfs, btrfs, zfs, tmpfs, ...)"
             ),
-        };
-        Err(Failure::new(ErrorKind::Unsupported, message))
+        })
     }
 
     /// Whether the file can be read and written, and its companions created beside it.
@@ -320,3 +325,43 @@ mod linux {
 pub(crate) use linux::{
     boot_id, check_access, check_clock, check_file_system, create, create_beside, touch,
 };
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::linux::{judge_file_system, judge_offsets};
+
+    #[test]
+    fn network_and_unknown_file_systems_are_refused_with_the_reason() {
+        for magic in [0xEF53, 0x0102_1994, 0x9123_683E, 0x5846_5342, 0x794C_7630] {
+            assert_eq!(judge_file_system(magic), None);
+        }
+        for (magic, word) in [
+            (0x6969, "NFS"),
+            (0xFE53_4D42, "SMB2"),
+            (0xFF53_4D42, "CIFS"),
+            (0x6573_5546, "FUSE"),
+            (0x0102_1997, "9p"),
+            (0x00C3_6400, "Ceph"),
+            (0x1234, "0x1234"),
+            (0x9FA0, "does not know"),
+        ] {
+            let why = judge_file_system(magic).unwrap();
+            assert!(why.contains(word), "{why}");
+        }
+    }
+
+    #[test]
+    fn only_a_shift_of_the_boot_clock_matters() {
+        let quiet = "monotonic           0         0\nboottime            0         0\n";
+        assert_eq!(judge_offsets(quiet), None);
+        assert_eq!(judge_offsets("monotonic 5 0\nboottime 0 0\n"), None);
+        for shifted in [
+            "boottime -1 0",
+            "boottime 0 1",
+            "boottime 100 0",
+            "boottime soon 0",
+        ] {
+            assert!(judge_offsets(shifted).is_some(), "{shifted}");
+        }
+    }
+}

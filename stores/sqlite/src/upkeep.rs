@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use crate::fault::{Fault, classify};
 use crate::machine::check_identity;
 use crate::row::{BODY, HOT, Row};
-use crate::schema::{connect, integer, reserve};
+use crate::schema::{connect, integer, read_meta, reserve};
 use crate::store::Shared;
 
 /// The log is copied into the file after about so many pages.
@@ -152,7 +152,9 @@ fn turn(
             none.insert(conn)
         }
     };
-    if !stopped {
+    let meta = read_meta(&shared.path, conn)?;
+    let scarce = meta.reserved_until.saturating_sub(meta.next_index) < shared.block / 2;
+    if !stopped && scarce {
         reserve(&shared.path, conn, shared.block, shared.block / 2)?;
     }
     shared.upkeep.pages.store(0, Ordering::Relaxed);
@@ -161,6 +163,12 @@ fn turn(
         checkpoint(shared, conn, "PRAGMA wal_checkpoint(TRUNCATE)")?;
     } else if left > MANY_PAGES {
         checkpoint(shared, conn, "PRAGMA wal_checkpoint(RESTART)")?;
+    }
+    if !stopped {
+        // The first to write after a whole copy begins the log anew and syncs its header: rather here.
+        conn.prepare_cached("UPDATE meta SET high_water = high_water WHERE id = 1")
+            .and_then(|mut touch| touch.execute([]))
+            .map_err(|error| classify(&shared.path, error))?;
     }
     if sweep {
         let swept = clear_away(shared, conn)?;

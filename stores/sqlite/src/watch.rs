@@ -101,11 +101,10 @@ pub(crate) fn listen(_shared: &Arc<Shared>) {}
 fn look(shared: &Shared, last: &mut Option<i64>) {
     let version = shared.lock().as_ref().map(|db| db.data_version());
     match version {
+        Some(Ok(version)) if *last == Some(version) => {}
         Some(Ok(version)) => {
-            if *last != Some(version) {
-                *last = Some(version);
-                shared.signals.any();
-            }
+            *last = Some(version);
+            shared.signals.any();
         }
         // Locked: whoever reads will wait for it.
         Some(Err(Fault::Busy)) => shared.signals.any(),

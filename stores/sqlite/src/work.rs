@@ -41,7 +41,7 @@ const RUNNING: u8 = 1;
 const ENDED: u8 = 2;
 
 impl Turn {
-    fn from_to(&self, from: u8, to: u8) -> bool {
+    fn turn(&self, from: u8, to: u8) -> bool {
         self.0
             .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
@@ -49,7 +49,7 @@ impl Turn {
 
     /// True: it will never run again.
     pub(crate) fn give_up(&self) -> bool {
-        self.from_to(QUEUED, ENDED)
+        self.turn(QUEUED, ENDED)
     }
 }
 
@@ -166,7 +166,7 @@ fn attempt(shared: &Arc<Shared>, job: Job, locked: &mut bool) -> Option<Job> {
     if is_write && *locked && shared.door.now() < job.until {
         return Some(job);
     }
-    if !job.turn.from_to(QUEUED, RUNNING) {
+    if !job.turn.turn(QUEUED, RUNNING) {
         return None;
     }
     let answer = shared.run(&job.ask);

@@ -193,10 +193,10 @@ async fn no_index_goes_back_across_blocks_checkpoints_and_losses() {
             }
         }
         // Only what this reservation covers was promised by it.
-        if let Some((_, promised)) = &mut at_risk {
-            if i64::try_from(last).unwrap() < known {
-                *promised = last;
-            }
+        if let Some((_, promised)) = &mut at_risk
+            && last.cast_signed() < known
+        {
+            *promised = last;
         }
     }
     assert!(copies > 10, "{copies}");

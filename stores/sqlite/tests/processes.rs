@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::*;
 use futures_util::{FutureExt, StreamExt};
 use leasehold_core::store::{Outcome, Scope};
-use leasehold_core::{Door, Prefix, Store};
+use leasehold_core::{Prefix, Store};
 use leasehold_sqlite::Config;
 
 fn wait_for(path: &std::path::Path) {

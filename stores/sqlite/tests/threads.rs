@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::*;
 use leasehold_core::store::Scope;
-use leasehold_core::{Door, Prefix, Store};
+use leasehold_core::{Prefix, Store};
 
 #[tokio::test]
 async fn a_dropped_store_leaves_no_thread_and_a_closed_one_a_small_log() {
