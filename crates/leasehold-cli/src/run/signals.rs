@@ -56,8 +56,12 @@ fn came(origin: &Origin) -> Came {
 /// The mask of the signals that this process ignores.
 #[cfg(target_os = "linux")]
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    mask(&status)
+    use std::io::Read;
+    // In one go: the kernel makes the text anew for each reader, and it is short.
+    let mut text = [0; 4096];
+    let read = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut text));
+    let text = read.ok().and_then(|length| text.get(..length));
+    mask(&String::from_utf8_lossy(text.unwrap_or_default()))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,6 +1,8 @@
 //! The command as its users meet it: real processes, real time.
 #![cfg(feature = "sqlite")]
 #![allow(
+    clippy::unwrap_used,
+    clippy::panic,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "these tests are users: they wait and measure like anybody"
