@@ -82,6 +82,7 @@ pub(crate) struct Global {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Run a command while holding a lease
+    #[command(long_about = RUN_HELP)]
     Run(Run),
     /// Acquire a lease and print its fence
     Acquire(Acquire),
@@ -147,7 +148,7 @@ continued it kills a command whose lease was lost meanwhile, at once. Processes 
 children of the command on a terminal, are not followed.";
 
 #[derive(clap::Args, Debug)]
-#[command(long_about = RUN_HELP, after_long_help = crate::exit::HELP)]
+#[command(after_long_help = crate::exit::HELP)]
 pub(crate) struct Run {
     /// The lease's name
     #[arg(value_parser = name)]
@@ -164,11 +165,11 @@ pub(crate) struct Run {
     /// End the command after so long: TERM, KILL ten seconds later; the exit status is 124
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) time_limit: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) lessee: Lessee,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) lessee: Lessee,
 }
 
 #[derive(clap::Args, Debug)]
@@ -189,11 +190,11 @@ pub(crate) struct Acquire {
     /// Exit status if somebody else holds the lease
     #[arg(short = 'E', long, value_name = "N", default_value_t = crate::exit::BUSY)]
     pub(crate) conflict_exit: u8,
-    #[command(flatten)]
-    pub(crate) lessee: Lessee,
     /// Print a JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) lessee: Lessee,
 }
 
 /// Which term, or which grant of it.
@@ -274,11 +275,11 @@ pub(crate) struct Steal {
     pub(crate) period: Duration,
     #[command(flatten)]
     pub(crate) whom: Whom,
-    #[command(flatten)]
-    pub(crate) lessee: Lessee,
     /// Print a JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) lessee: Lessee,
 }
 
 #[derive(clap::Args, Debug)]

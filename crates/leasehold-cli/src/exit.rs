@@ -35,7 +35,7 @@ Exit status:
   64       the command line is wrong
   69       the registry cannot be reached, or whether a change was applied is unknown
   75       held by somebody else, also after waiting; -E N chooses another
-  76       lost: the lease changed hands, ran out or was released, whatever the command returned then
+  76       lost: the term is over, whatever the command returned then
   77       permission denied
   78       configuration: no usable store, or none that reaches far enough
   124      run: the command ran into --time-limit

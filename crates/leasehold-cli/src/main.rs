@@ -54,11 +54,16 @@ fn command(args: Args) -> u8 {
         .enable_io()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            let result = perform(&context, verb).await;
-            context.close().await;
+        Ok(runtime) => {
+            let result = runtime.block_on(async {
+                let result = perform(&context, verb).await;
+                context.close().await;
+                result
+            });
+            // The process ends now: taking it apart first would only take time.
+            std::mem::forget(runtime);
             result
-        }),
+        }
         Err(error) => Err(Failure::new(OWN_FAILURE, format!("cannot start: {error}"))),
     };
     match result {

@@ -360,6 +360,10 @@ fn bad_input_is_64_and_says_what_to_do() {
         assert!(help.contains(words), "{words}");
     }
     registry.line("--version").exits(0);
+    let help = registry.line("run --help").exits(0).out;
+    for words in ["Loss.", "Not covered", "Exit status:", "76 "] {
+        assert!(help.contains(words), "{words}");
+    }
 }
 
 #[test]
