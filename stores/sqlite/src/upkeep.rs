@@ -21,8 +21,9 @@ const PAGES: u64 = 1000;
 const MANY_PAGES: i64 = 4 * PAGES.cast_signed();
 /// A log larger than this is cut short.
 const GREAT: u64 = 64 << 20;
-/// Short-lived processes leave the log behind; whoever closes and finds more than this copies it.
-const LEFT_BEHIND: u64 = 4 << 20;
+/// Short-lived processes leave the log behind; whoever closes and finds more than this copies it. Small, because whoever
+/// opens the file while nobody else has it open reads the whole log: about 4 us a page.
+const LEFT_BEHIND: u64 = 256 << 10;
 /// How long after its end a record is cleared away.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How often to look for such records.

@@ -1,0 +1,411 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{ArgAction, ArgGroup, Parser, Subcommand};
+use leasehold::{LeaseName, Prefix};
+
+use crate::duration::{Wait, duration, wait};
+
+const ABOUT: &str = "Leases: named ownership that runs out by itself";
+
+const LONG_ABOUT: &str = "\
+Leases: named ownership that runs out by itself.
+
+A lease is a right to a name for a while. Whoever holds it renews it again and again; whoever crashes loses it when \
+its period is over, and the next one can have it. `leasehold run` does all of that around a command of yours.
+
+Every term of a lease has a fence: a number larger than that of every term before it. Give it along with each write, \
+and let the other side refuse smaller ones: then even a process that was frozen for an hour does no harm.";
+
+const AFTER_LONG_HELP: &str = "\
+Store:
+  The registry is an SQLite file: --store, else $LEASEHOLD_STORE, else /var/lib/leasehold/leases.db for root and
+  $XDG_STATE_HOME/leasehold/leases.db (~/.local/state/leasehold/leases.db) for others. A URL (sqlite:///path) or a
+  path. The file reaches the processes of one machine that open the same file. In a container the default file would
+  reach that container only, so there a store has to be named.
+
+Examples:
+  One at a time, never two:
+    leasehold run jobs/nightly -- ./nightly.sh
+  Wait for one's turn, ten minutes at most:
+    leasehold run jobs/nightly --wait 10m -- ./nightly.sh
+  Skip quietly if it runs already, for cron:
+    leasehold -q run jobs/nightly -E 0 -- ./nightly.sh
+  In a script, step by step:
+    fence=$(leasehold acquire deploy --period 5m --note \"$USER deploys\") || exit
+    leasehold renew deploy --fence \"$fence\"
+    leasehold check deploy --fence \"$fence\" && ./write --fence \"$fence\"
+    leasehold release deploy --fence \"$fence\"
+  Who holds what:
+    leasehold list
+    leasehold get deploy --json
+";
+
+fn after_long_help() -> String {
+    format!("{}\n\n{AFTER_LONG_HELP}", crate::exit::HELP)
+}
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "leasehold",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = "`leasehold --help` tells of exit statuses and shows examples.",
+    after_long_help = after_long_help(),
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The registry: a URL (sqlite:///path) or a file's path; $LEASEHOLD_STORE without it
+    #[arg(long, global = true, value_name = "URL|PATH")]
+    pub(crate) store: Option<OsString>,
+    /// No messages but failures; the exit status tells
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Tell on standard error what is done; twice: everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Run a command while holding a lease
+    #[command(long_about = RUN_HELP)]
+    Run(Run),
+    /// Acquire a lease and print its fence
+    Acquire(Acquire),
+    /// Renew a lease
+    Renew(Renew),
+    /// Release a lease: the name is vacant at once
+    Release(Release),
+    /// Take a lease over from its holder
+    Steal(Steal),
+    /// End the term of a lease, whoever holds it
+    Break(Break),
+    /// Show who holds a lease
+    Get(Get),
+    /// List the leases that are held
+    List(List),
+    /// Tell of every change, until interrupted
+    Watch(Watch),
+    /// Check whether the term of a fence still stands
+    Check(Check),
+}
+
+/// What a lessee says about itself.
+#[derive(clap::Args, Debug, Default)]
+#[command(next_help_heading = "Lessee")]
+pub(crate) struct Lessee {
+    /// Who holds the lease [default: host, process id and chance: never twice the same]
+    #[arg(long, value_name = "ID")]
+    pub(crate) machine_id: Option<String>,
+    /// The holder's version of itself
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) lessee_version: i64,
+    /// A sentence for those who find the lease taken
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    /// Data to keep with the lease, an address for instance
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) data: Option<String>,
+}
+
+const RUN_HELP: &str = "\
+Acquires the lease, runs the command, renews meanwhile, releases when the command has ended, exits with its status.
+
+The command sees the environment as it is, and LEASEHOLD_NAME, LEASEHOLD_MACHINE_ID and LEASEHOLD_FENCE: give the \
+fence along with every write. leasehold itself never reads these three, so that a `leasehold run` inside another works.
+
+Loss. A lease that cannot be renewed, or is stolen, ends the command before another may hold the lease: TERM at the \
+deadline less a tenth of the period, a second at least; KILL 200 ms before the deadline. When the registry tells of a \
+theft or break, TERM at once, KILL ten seconds later or before the old deadline, whichever is earlier. The exit status \
+is then 76, whatever the command returned.
+
+Signals. HUP, INT, QUIT, TERM, USR1 and USR2 are passed on to the command, and leasehold waits for its end. Without a \
+terminal the command has a process group of its own: signals go to all of that group, and the lease is kept until all \
+of it has ended, processes left in the background included. With a terminal it stays in the terminal's group: Ctrl-C \
+and Ctrl-Z reach both, signals go to the command alone, and the lease is released when the command itself has ended.
+
+Not covered: while leasehold itself is stopped (SIGSTOP) or killed (SIGKILL), nobody ends the command. When it is \
+continued it kills a command whose lease was lost meanwhile, at once. Processes that leave the command's group, and \
+children of the command on a terminal, are not followed.";
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = crate::exit::HELP)]
+pub(crate) struct Run {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    /// How long a grant lasts; it is renewed at a third of it. A crash blocks the name for so long
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub(crate) period: Duration,
+    /// Wait for the lease, at most so long, or `forever` [default: do not wait]
+    #[arg(long, value_name = "TIME|forever", value_parser = wait)]
+    pub(crate) wait: Option<Wait>,
+    /// Exit status if somebody else holds the lease
+    #[arg(short = 'E', long, value_name = "N", default_value_t = crate::exit::BUSY)]
+    pub(crate) conflict_exit: u8,
+    /// End the command after so long: TERM, KILL ten seconds later; the exit status is 124
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) time_limit: Option<Duration>,
+    /// The command and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) lessee: Lessee,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Prints the fence, which is the handle for renew, release and check. On a terminal it prints a sentence, with --json an \
+object.\n\nNobody renews the lease for you: it runs out after its period unless `leasehold renew` is called before. \
+`leasehold run` renews.")]
+pub(crate) struct Acquire {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    /// How long the grant lasts
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    pub(crate) period: Duration,
+    /// Wait for the lease, at most so long, or `forever` [default: do not wait]
+    #[arg(long, value_name = "TIME|forever", value_parser = wait)]
+    pub(crate) wait: Option<Wait>,
+    /// Exit status if somebody else holds the lease
+    #[arg(short = 'E', long, value_name = "N", default_value_t = crate::exit::BUSY)]
+    pub(crate) conflict_exit: u8,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) lessee: Lessee,
+}
+
+/// Which term, or which grant of it.
+#[derive(clap::Args, Debug)]
+#[command(group = ArgGroup::new("which").required(true))]
+pub(crate) struct Which {
+    /// The term's fence, as `acquire` printed it
+    #[arg(long, value_name = "N", group = "which")]
+    pub(crate) fence: Option<u64>,
+    /// The grant's index: fails if the lease was renewed since
+    #[arg(long, value_name = "N", group = "which")]
+    pub(crate) index: Option<u64>,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Who gives the fence says that the process which acquired the lease is done with it, and acts for it. Exit status 76: \
+the term is over.")]
+pub(crate) struct Renew {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How long the new grant lasts [default: as the one before]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) period: Option<Duration>,
+    /// A new sentence for those who find the lease taken; empty removes it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    /// New data to keep with the lease; empty removes it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) data: Option<String>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Release {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Whom to displace, and how.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Whom {
+    /// Only if the term still has this fence
+    #[arg(long, value_name = "N")]
+    pub(crate) fence: Option<u64>,
+    /// Only if the lease still has this index: not if it was renewed since
+    #[arg(long, value_name = "N", conflicts_with = "fence")]
+    pub(crate) index: Option<u64>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// The holder is known to be dead, and how you know: do not wait its term out. If it lives, there are two
+    #[arg(long, value_name = "REASON", conflicts_with = "reason")]
+    pub(crate) assume_dead: Option<String>,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Shows whom it displaces, takes the lease over, waits until the old holder can no longer believe that it holds it, \
+renewing meanwhile, and prints the new fence. Interrupted while it waits, it lets the lease run out.")]
+pub(crate) struct Steal {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    /// How long the grant lasts, once the old term is over
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    pub(crate) period: Duration,
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) lessee: Lessee,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Shows whom it displaces, ends the term, and waits until the name is vacant: until the old holder can no longer believe \
+that it holds it. Interrupted while it waits, the break stands, and the registry keeps the name closed until then.")]
+pub(crate) struct Break {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "Exit status 1: nobody holds it.")]
+pub(crate) struct Get {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+On a terminal a table, else a line each, without a head: name, holder, fence, index, what is left in ms, since when, \
+note; separated by tabs, `-` for what is not there.")]
+pub(crate) struct List {
+    /// Whole leading segments: `jobs` is `jobs` and `jobs/...` [default: all]
+    #[arg(value_parser = prefix)]
+    pub(crate) prefix: Option<Prefix>,
+    /// Names that nobody holds, too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print a JSON object for each
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(
+    group = ArgGroup::new("scope").required(true),
+    after_long_help = "First the present state of each name, then every later one; terms in between may be left out."
+)]
+pub(crate) struct Watch {
+    /// The lease's name
+    #[arg(value_parser = name, group = "scope")]
+    pub(crate) name: Option<LeaseName>,
+    /// Every name with these leading segments; empty: all
+    #[arg(long, value_parser = prefix, group = "scope")]
+    pub(crate) prefix: Option<Prefix>,
+    /// Print a JSON object for each
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Exit status 0: the term stands. 76: it is over. The answer is true of the moment of the reading, not of the act after \
+it: let the protected side check the fence.")]
+pub(crate) struct Check {
+    /// The lease's name
+    #[arg(value_parser = name)]
+    pub(crate) name: LeaseName,
+    /// The term's fence
+    #[arg(long, value_name = "N")]
+    pub(crate) fence: u64,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn name(text: &str) -> leasehold::Result<LeaseName> {
+    LeaseName::new(text)
+}
+
+fn prefix(text: &str) -> leasehold::Result<Prefix> {
+    Prefix::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_command_s() {
+        let args =
+            Args::try_parse_from(["leasehold", "run", "x", "--", "cmd", "--wait", "-q"]).unwrap();
+        let Verb::Run(run) = args.verb else { panic!() };
+        assert_eq!(run.command, ["cmd", "--wait", "-q"]);
+        assert_eq!(run.period, Duration::from_secs(15));
+        assert_eq!(run.wait, None);
+        assert!(!args.global.quiet);
+    }
+
+    #[test]
+    fn bad_lines_are_refused() {
+        for line in [
+            "leasehold run x",
+            "leasehold run x true",
+            "leasehold run x/ -- true",
+            "leasehold run x --period 15 -- true",
+            "leasehold run x -E 256 -- true",
+            "leasehold renew x",
+            "leasehold renew x --fence 1 --index 2",
+            "leasehold steal x --reason a --assume-dead b",
+            "leasehold watch",
+            "leasehold watch a --prefix b",
+            "leasehold check x",
+        ] {
+            let words = line.split(' ');
+            assert!(Args::try_parse_from(words).is_err(), "{line}");
+        }
+        let line = ["leasehold", "run", "x", "--period", "15", "--", "true"];
+        let error = Args::try_parse_from(line).unwrap_err().to_string();
+        assert!(error.contains("did you mean 15s?"), "{error}");
+    }
+}

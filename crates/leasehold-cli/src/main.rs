@@ -1,0 +1,109 @@
+//! The command `leasehold`: run a command while holding a lease, and everything else about leases, for scripts and
+//! people. Results go to standard output, messages to standard error; the exit statuses are in `leasehold --help`.
+
+mod args;
+mod duration;
+mod exit;
+mod output;
+mod run;
+mod show;
+mod store;
+mod verbs;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Args, Verb};
+use exit::{BROKEN_PIPE, Failure, OWN_FAILURE, USAGE};
+use output::Output;
+use verbs::Context;
+
+fn main() {
+    let code = match Args::try_parse() {
+        Ok(args) => command(args),
+        Err(error) => unparsed(&error),
+    };
+    // Nothing is left to be done: whatever had to be told to the registry was told.
+    std::process::exit(code.into())
+}
+
+/// Help, version, or a line that is no command.
+fn unparsed(error: &clap::Error) -> u8 {
+    let wanted = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    match (error.print(), wanted) {
+        (Ok(()), true) => 0,
+        (Err(error), true) if error.kind() == std::io::ErrorKind::BrokenPipe => BROKEN_PIPE,
+        (Err(_), true) => OWN_FAILURE,
+        (_, false) => USAGE,
+    }
+}
+
+fn command(args: Args) -> u8 {
+    let Args { global, verb } = args;
+    log(global.verbose);
+    let output = Output::new(global.quiet, global.verbose > 0);
+    let context = Context {
+        output,
+        store: global.store,
+        opened: std::cell::OnceCell::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(async {
+                let result = perform(&context, verb).await;
+                context.close().await;
+                result
+            });
+            // The process ends now: taking it apart first would only take time.
+            std::mem::forget(runtime);
+            result
+        }
+        Err(error) => Err(Failure::new(OWN_FAILURE, format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.code()
+        }
+    }
+}
+
+async fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
+    match verb {
+        Verb::Run(args) => run::run(context, args).await,
+        Verb::Acquire(args) => verbs::acquire::acquire(context, args).await,
+        Verb::Renew(args) => verbs::renew::renew(context, args).await,
+        Verb::Release(args) => verbs::renew::release(context, args).await,
+        Verb::Steal(args) => verbs::displace::steal(context, args).await,
+        Verb::Break(args) => verbs::displace::break_term(context, args).await,
+        Verb::Get(args) => verbs::look::get(context, args).await,
+        Verb::List(args) => verbs::look::list(context, args).await,
+        Verb::Check(args) => verbs::look::check(context, args).await,
+        Verb::Watch(args) => verbs::watch::watch(context, args).await,
+    }
+}
+
+/// `-v`: what leasehold does; `-vv`: everything.
+fn log(verbose: u8) {
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match verbose {
+        0 => return,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(
+            std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none(),
+        )
+        .init();
+}

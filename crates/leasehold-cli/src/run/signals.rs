@@ -1,0 +1,93 @@
+//! The signals that are passed on to the command.
+
+use std::io;
+
+use futures_util::StreamExt;
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
+use signal_hook_tokio::SignalsInfo;
+
+const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    pub(super) number: i32,
+    pub(super) signal: Option<Signal>,
+    /// The kernel sent it, because of a key on the terminal or because it hung up: to the whole group.
+    pub(super) from_terminal: bool,
+}
+
+pub(super) struct Signals(SignalsInfo<WithOrigin>);
+
+impl Signals {
+    /// Listens to those that were not ignored when this process began: what is ignored (`nohup`, a shell's background
+    /// job) stays ignored, here and in the command.
+    pub(super) fn listen() -> io::Result<Self> {
+        let ignored = ignored();
+        let wanted = FORWARDED
+            .into_iter()
+            .filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        Ok(Self(SignalsInfo::with_exfiltrator(
+            wanted,
+            WithOrigin::default(),
+        )?))
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Came {
+        match self.0.next().await {
+            Some(origin) => came(&origin),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn came(origin: &Origin) -> Came {
+    Came {
+        number: origin.signal,
+        signal: Signal::from_named_raw(origin.signal),
+        from_terminal: matches!(origin.cause, Cause::Kernel),
+    }
+}
+
+/// The mask of the signals that this process ignores.
+#[cfg(target_os = "linux")]
+fn ignored() -> u64 {
+    use std::io::Read;
+    // In one go: the kernel makes the text anew for each reader, and it is short.
+    let mut text = [0; 4096];
+    let read = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut text));
+    let text = read.ok().and_then(|length| text.get(..length));
+    mask(&String::from_utf8_lossy(text.unwrap_or_default()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ignored() -> u64 {
+    0
+}
+
+#[cfg(target_os = "linux")]
+fn mask(status: &str) -> u64 {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).unwrap_or_default()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals() {
+        assert_eq!(
+            mask("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0"),
+            0x1001
+        );
+        assert_eq!(mask(""), 0);
+    }
+}

@@ -1,0 +1,16 @@
+//! The command as its users meet it: real processes, real time.
+#![cfg(feature = "sqlite")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests are users: they wait and measure like anybody"
+)]
+
+mod child;
+mod loss;
+mod scripts;
+mod signals;
+mod support;
+mod takeover;
