@@ -6,8 +6,15 @@
     reason = "a test kit panics to say that a test failed"
 )]
 
+pub mod conformance;
 pub mod sim;
 
 mod chance;
+mod faulty;
+mod fixtures;
+mod harness;
 
 pub use chance::Chance;
+pub use faulty::{Fault, Faulty, Sent};
+pub use fixtures::{Memory, ObservedMemory};
+pub use harness::{Case, Client, Fixture, Harness, TestTime, run, seeds};

@@ -41,7 +41,9 @@ struct State {
     chance: Chance,
     next_id: u64,
     tasks: BTreeMap<u64, Task>,
-    ready: BTreeSet<u64>,
+    /// In the order in which they became ready.
+    ready: Vec<u64>,
+    queued: BTreeSet<u64>,
     timers: BTreeMap<(u64, u64), Waker>,
     frozen: BTreeSet<u64>,
     dead: BTreeSet<u64>,
@@ -79,7 +81,8 @@ impl Sim {
             chance: Chance::new(seed),
             next_id: 1,
             tasks: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            ready: Vec::new(),
+            queued: BTreeSet::new(),
             timers: BTreeMap::new(),
             frozen: BTreeSet::new(),
             dead: BTreeSet::new(),
@@ -166,11 +169,11 @@ impl Sim {
             let mut state = self.world.lock();
             let root = state.next_id;
             state.next_id += 1;
-            state.ready.insert(root);
+            state.wake(root);
             root
         };
         loop {
-            if let Next::Run(id) = self.world.next(root) {
+            if let Next::Run(id) = self.world.next() {
                 let waker = Waker::from(Arc::new(Alarm {
                     world: self.world.clone(),
                     id,
@@ -236,7 +239,7 @@ impl World {
     }
 
     /// What happens next: a ready task of the seed's choice, or time goes on.
-    fn next(&self, root: u64) -> Next {
+    fn next(&self) -> Next {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.steps += 1;
@@ -246,33 +249,25 @@ impl World {
             self.seed,
             Duration::from_nanos(state.now)
         );
-        let may_run = |id: &u64| {
-            *id == root
-                || state
-                    .tasks
-                    .get(id)
-                    .is_some_and(|task| !state.frozen.contains(&task.process))
+        let count = if state.frozen.is_empty() {
+            state.ready.len()
+        } else {
+            // Those that may run go first.
+            let (tasks, frozen) = (&state.tasks, &state.frozen);
+            let frozen = |id: u64| {
+                tasks
+                    .get(&id)
+                    .is_some_and(|task| frozen.contains(&task.process))
+            };
+            state.ready.sort_by_key(|id| frozen(*id));
+            state.ready.partition_point(|id| !frozen(*id))
         };
-        // Wakers of what has ended long ago.
-        let gone: Vec<u64> = state
-            .ready
-            .iter()
-            .filter(|id| **id != root && !state.tasks.contains_key(id))
-            .copied()
-            .collect();
-        let ready: Vec<u64> = state
-            .ready
-            .iter()
-            .filter(|id| may_run(id))
-            .copied()
-            .collect();
-        for id in gone {
-            state.ready.remove(&id);
-        }
-        if !ready.is_empty() {
-            let place = state.chance.below(ready.len() as u64);
-            let id = ready[usize::try_from(place).unwrap_or_default()];
-            state.ready.remove(&id);
+        if count > 0 {
+            let place = usize::try_from(state.chance.below(count as u64)).unwrap_or_default();
+            let id = state.ready[place];
+            // Order is kept: it must follow from the seed alone.
+            state.ready.remove(place);
+            state.queued.remove(&id);
             // A step takes a little time, or none.
             state.now += state.chance.below(3) * 200;
             state.trace =
@@ -326,6 +321,14 @@ impl World {
     }
 }
 
+impl State {
+    fn wake(&mut self, id: u64) {
+        if self.queued.insert(id) {
+            self.ready.push(id);
+        }
+    }
+}
+
 struct Alarm {
     world: Arc<World>,
     id: u64,
@@ -333,7 +336,7 @@ struct Alarm {
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.world.lock().ready.insert(self.id);
+        self.world.lock().wake(self.id);
     }
 }
 
@@ -442,7 +445,7 @@ impl Door for SimDoor {
                     future: Some(task),
                 };
                 state.tasks.insert(id, task);
-                state.ready.insert(id);
+                state.wake(id);
                 None
             }
         };
