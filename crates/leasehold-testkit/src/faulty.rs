@@ -124,6 +124,21 @@ impl Faulty {
         self
     }
 
+    /// Nothing fails any more: every rule is forgotten.
+    pub fn heal(&self) -> &Self {
+        {
+            let mut script = self.script();
+            script.next.clear();
+            script.named.clear();
+            script.always = None;
+            script.chance = None;
+            script.fail_reads = 0;
+            script.hang_reads = false;
+            script.drop_signals = false;
+        }
+        self
+    }
+
     /// The next reads fail.
     pub fn fail_reads(&self, count: u32) -> &Self {
         self.script().fail_reads = count;

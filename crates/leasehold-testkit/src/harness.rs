@@ -313,6 +313,22 @@ pub fn run(fixture: impl Fn() -> Box<dyn Fixture>, case: Case) {
     }
 }
 
+/// Runs a test of one's own as a case is run, in the simulator under one seed. A fixture of real time is run in it.
+///
+/// # Panics
+/// Where the test fails.
+pub fn run_with(
+    fixture: impl Fn() -> Box<dyn Fixture>,
+    seed: u64,
+    case: impl AsyncFnOnce(Harness),
+) {
+    let fixture: Arc<dyn Fixture> = fixture().into();
+    match fixture.time() {
+        TestTime::Simulated { ppm } => simulated(fixture, seed, ppm, case),
+        time @ TestTime::Real { .. } => real(fixture, time, case),
+    }
+}
+
 /// The seeds to try.
 #[must_use]
 pub fn seeds() -> Vec<u64> {
@@ -338,7 +354,7 @@ impl Drop for SeedOnFailure {
     }
 }
 
-fn simulated(fixture: Arc<dyn Fixture>, seed: u64, ppm: u32, case: Case) {
+fn simulated(fixture: Arc<dyn Fixture>, seed: u64, ppm: u32, case: impl AsyncFnOnce(Harness)) {
     let sim = Arc::new(Sim::new(seed));
     sim.block_on(async {
         let a = Client::open(&*fixture, drifting(&sim, ppm)).await;
@@ -355,7 +371,7 @@ fn simulated(fixture: Arc<dyn Fixture>, seed: u64, ppm: u32, case: Case) {
     });
 }
 
-fn real(fixture: Arc<dyn Fixture>, time: TestTime, case: Case) {
+fn real(fixture: Arc<dyn Fixture>, time: TestTime, case: impl AsyncFnOnce(Harness)) {
     static SEED: AtomicU64 = AtomicU64::new(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -7,6 +7,7 @@
 )]
 
 pub mod conformance;
+pub mod procs;
 pub mod sim;
 
 mod chance;
@@ -17,4 +18,4 @@ mod harness;
 pub use chance::Chance;
 pub use faulty::{Fault, Faulty, Sent};
 pub use fixtures::{Memory, ObservedMemory};
-pub use harness::{Case, Client, Fixture, Harness, TestTime, run, seeds};
+pub use harness::{Case, Client, Fixture, Harness, TestTime, run, run_with, seeds};
