@@ -149,6 +149,8 @@ fn a_dropped_release_of_a_held_lease_goes_on() {
             .unwrap()
             .unwrap();
         let held = lease.keep_alive(KeepAlive::new());
+        // Let the renewing task take the lease up.
+        world.sleep(Duration::from_millis(1)).await;
         world.faulty.then(fault);
         let done = polled(world, Box::pin(held.release()), polls).await;
         if fault != Fault::Refuse {

@@ -54,7 +54,7 @@ impl TestTime {
     #[must_use]
     pub const fn real() -> Self {
         Self::Real {
-            short: Duration::from_millis(1500),
+            short: Duration::from_secs(2),
             slack: Duration::from_secs(10),
             rounds: 1000,
         }

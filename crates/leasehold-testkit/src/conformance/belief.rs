@@ -152,7 +152,7 @@ pub async fn belief_never_resumes_by_a_late_success(h: Harness) {
 /// A grant whose success is learnt after its own deadline is given back.
 pub async fn belief_never_begins_by_a_late_success(h: Harness) {
     h.a.faulty.always(Some(Fault::HangApplied));
-    let manager = h.a.manager_with(h.short() / 4);
+    let manager = h.a.manager_with(h.short() / 2);
     let error = manager
         .acquire_lease("x", "m", 0, h.long())
         .await

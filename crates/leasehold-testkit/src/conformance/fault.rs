@@ -159,7 +159,7 @@ pub async fn unknown_acquire_applied_after_the_re_read_is_released(h: Harness) {
         lease.release().await.unwrap();
         assert!(h.b.manager.get_lease(&name).await.unwrap().is_none());
     }
-    let manager = h.a.manager_with(h.short() / 4);
+    let manager = h.a.manager_with(h.short() / 2);
     let name = LeaseName::new("late").unwrap();
     h.a.faulty
         .always(Some(Fault::Lose))
@@ -257,7 +257,7 @@ pub async fn unknown_a_dropped_release_goes_on(h: Harness) {
 
 /// A release that nobody could confirm goes on being resolved after its caller was told so.
 pub async fn unknown_release_goes_on_being_resolved(h: Harness) {
-    let manager = h.a.manager_with(h.short() / 4);
+    let manager = h.a.manager_with(h.short() / 2);
     let lease = manager
         .acquire_lease("x", "m", 0, h.long())
         .await
@@ -317,7 +317,7 @@ pub async fn unknown_a_poisoned_change_fails_alone(h: Harness) {
 
 /// Every operation ends by the manager's time-out, whatever hangs.
 pub async fn unknown_every_operation_ends_by_the_timeout(h: Harness) {
-    let timeout = h.short() / 4;
+    let timeout = h.short() / 2;
     let manager = h.a.manager_with(timeout);
     let mut lease = manager
         .acquire_lease("x", "m", 0, h.long())
