@@ -215,6 +215,8 @@ impl Core {
                 format!("{} is no index", displace.index),
             ));
         }
+        // Kept in the record like a note, and shown like one.
+        check_details(displace.reason.as_deref(), None)?;
         let Some(seen) = self.get(what, name).await? else {
             return Err(Error::new(
                 ErrorKind::Gone,

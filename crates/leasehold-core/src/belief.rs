@@ -18,12 +18,17 @@ use crate::time::BootInstant;
 /// What it answers is computed from the clock at the call, without I/O. A check of [`Term::is_current`] does not cover
 /// the act after it: give [`Term::fence`] along with every write, and let the protected side refuse smaller ones.
 #[derive(Clone)]
-pub struct Term(Arc<Shared>);
+pub struct Term {
+    shared: Arc<Shared>,
+    /// In views that were handed out, not in core's own: whether anybody may still be at work under the term.
+    view: Option<Arc<()>>,
+}
 
 struct Shared {
     door: Arc<dyn Door>,
     name: LeaseName,
     fence: u64,
+    view: Arc<()>,
     state: Mutex<State>,
 }
 
@@ -44,6 +49,9 @@ pub(crate) struct State {
     pub(crate) index: u64,
     pub(crate) period: Duration,
     pub(crate) body: Arc<Body>,
+    /// What was left of the grant when it was fetched, at most; none: nobody knows.
+    left: Option<Duration>,
+    releasing: bool,
     /// None: no belief.
     begin: Option<BootInstant>,
     deadline: BootInstant,
@@ -59,6 +67,8 @@ pub(crate) enum Renewed {
     NoBelief,
     /// The term was over before the success was known: what was granted is to be released.
     TooLate,
+    /// Likewise, and a release is under way already: it ends what was granted.
+    Releasing,
 }
 
 impl Term {
@@ -73,16 +83,27 @@ impl Term {
             index,
             period,
             body,
+            left: None,
+            releasing: false,
             begin: None,
             deadline: BootInstant::ZERO,
             over: false,
         };
-        Self(Arc::new(Shared {
-            door,
-            name,
-            fence,
-            state: Mutex::new(state),
-        }))
+        Self {
+            shared: Arc::new(Shared {
+                door,
+                name,
+                fence,
+                view: Arc::default(),
+                state: Mutex::new(state),
+            }),
+            view: None,
+        }
+    }
+
+    /// The term was only fetched, with this much left of its grant.
+    pub(crate) fn fetched(&self, left: Option<Duration>) {
+        self.state().left = left;
     }
 
     /// A grant was made by the handle's own call, which is known now.
@@ -95,13 +116,13 @@ impl Term {
     /// The name.
     #[must_use]
     pub fn name(&self) -> &LeaseName {
-        &self.0.name
+        &self.shared.name
     }
 
     /// The fencing token: constant during the term, larger than everything an earlier term of the name ever showed.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.0.fence
+        self.shared.fence
     }
 
     /// The lessee.
@@ -133,7 +154,7 @@ impl Term {
     #[must_use]
     pub fn left(&self) -> Duration {
         match self.deadline() {
-            Some(deadline) => deadline.since(self.0.door.now()),
+            Some(deadline) => deadline.since(self.shared.door.now()),
             None => Duration::ZERO,
         }
     }
@@ -143,7 +164,7 @@ impl Term {
     #[must_use]
     pub fn is_current(&self) -> bool {
         let state = self.state();
-        let now = self.0.door.now();
+        let now = self.shared.door.now();
         !state.over
             && state
                 .begin
@@ -153,7 +174,7 @@ impl Term {
     /// Whether the term is over for its handle: ended, lost, or past its deadline. It never begins again.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.state();
-        state.over || (state.begin.is_some() && self.0.door.now() >= state.deadline)
+        state.over || (state.begin.is_some() && self.shared.door.now() >= state.deadline)
     }
 
     /// A renewal that would end belief at `deadline` is about to be sent: until it is resolved the smaller one counts,
@@ -173,7 +194,7 @@ impl Term {
         deadline: Option<BootInstant>,
     ) -> Renewed {
         let mut state = self.state();
-        let now = self.0.door.now();
+        let now = self.shared.door.now();
         state.index = index;
         state.period = period;
         state.body = body;
@@ -184,7 +205,11 @@ impl Term {
         };
         if too_late {
             state.over = true;
-            return Renewed::TooLate;
+            return if state.releasing {
+                Renewed::Releasing
+            } else {
+                Renewed::TooLate
+            };
         }
         state.standing = Standing::Handle;
         state.begin = state.begin.or(Some(begin));
@@ -197,17 +222,60 @@ impl Term {
     /// The term is over for its handle, now at the latest.
     pub(crate) fn end(&self) {
         let mut state = self.state();
-        state.deadline = state.deadline.min(self.0.door.now());
+        state.deadline = state.deadline.min(self.shared.door.now());
         state.over = true;
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same, for a release that is about to be sent.
+    pub(crate) fn releasing(&self) {
+        self.end();
+        self.state().releasing = true;
     }
 
-    /// How many views of the term there are, the handle's own included.
-    pub(crate) fn views(&self) -> usize {
-        Arc::strong_count(&self.0)
+    /// What is left after a renewal just now, at most.
+    pub(crate) fn remaining(&self) -> Duration {
+        let state = self.state();
+        let wait = state
+            .begin
+            .map_or(Duration::ZERO, |begin| begin.since(self.shared.door.now()));
+        state.hold(state.period).unwrap_or(Duration::MAX).max(wait)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A view for others.
+    pub(crate) fn view(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            view: Some(self.shared.view.clone()),
+        }
+    }
+
+    /// Whether views that were handed out are still alive.
+    pub(crate) fn is_viewed(&self) -> bool {
+        let own = 1 + usize::from(self.view.is_some());
+        Arc::strong_count(&self.shared.view) > own
+    }
+}
+
+impl State {
+    /// How long a renewal keeps the name taken; none where it must not be renewed. *Not early*: a proxy's renewal
+    /// never ends the term sooner than the granting handle, which knows nothing of it, may believe.
+    pub(crate) fn hold(&self, period: Duration) -> Option<Duration> {
+        match self.standing {
+            Standing::Proxy => Some(self.left?.max(period)),
+            Standing::Handle | Standing::Claim => Some(period),
+        }
+    }
+
+    /// Whether it is a proxy of a term whose end nobody knows.
+    pub(crate) fn is_endless_proxy(&self) -> bool {
+        self.standing == Standing::Proxy && self.left.is_none()
     }
 }
 
@@ -215,8 +283,8 @@ impl fmt::Debug for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
         f.debug_struct("Term")
-            .field("name", &self.0.name)
-            .field("fence", &self.0.fence)
+            .field("name", &self.shared.name)
+            .field("fence", &self.shared.fence)
             .field("index", &state.index)
             .field("standing", &state.standing)
             .field("begin", &state.begin)

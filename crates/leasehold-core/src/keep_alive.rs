@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{Mutex, watch};
 
 use crate::belief::Term;
-use crate::door::{Door, DoorExt};
+use crate::door::{Door, DoorExt, Driven};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::name::LeaseName;
@@ -62,7 +62,7 @@ enum Control {
 
 impl Held {
     pub(crate) fn new(lease: Lease, options: KeepAlive) -> Self {
-        let term = lease.term();
+        let term = lease.term.clone();
         let door = lease.core.door.clone();
         let period = options.period.unwrap_or_else(|| lease.period());
         let lease = Arc::new(Mutex::new(Some(lease)));
@@ -105,7 +105,7 @@ impl Held {
     /// A view of the term for other tasks. While one lives, dropping the guard does not release the lease.
     #[must_use]
     pub fn term(&self) -> Term {
-        self.term.clone()
+        self.term.view()
     }
 
     /// Whether the lease is ours now, without I/O: see [`Term::is_current`].
@@ -162,15 +162,19 @@ impl Held {
     /// As [`Lease::release`], and how the lease was lost if it was.
     pub async fn release(self) -> Result<()> {
         _ = self.control.send(Control::Stop);
-        // The renewing task gives the lease up at once: its calls are cancel-safe.
-        let lease = self.lease.lock().await.take();
-        match lease {
-            Some(lease) => lease.release().await,
-            None => Err(match &*self.loss.borrow() {
-                Some(error) => error.copy(),
-                None => expired(&self.term),
-            }),
-        }
+        let (lease, loss, term) = (self.lease.clone(), self.loss.clone(), self.term.clone());
+        Driven::new(&self.door, move |_| async move {
+            // The renewing task gives the lease up at once: its calls are cancel-safe.
+            let lease = lease.lock().await.take();
+            match lease {
+                Some(lease) => lease.release().await,
+                None => Err(match &*loss.borrow() {
+                    Some(error) => error.copy(),
+                    None => expired(&term),
+                }),
+            }
+        })
+        .await
     }
 
     /// Stops the renewals and gives the lease back as it is.
@@ -286,10 +290,12 @@ impl Keeper {
 
     /// A third of the period with a tenth of jitter; after failures sooner, backing off to that.
     fn pause(&self, failures: u32) -> Duration {
-        let third = self.period / 3;
+        // The grant that is running out may be shorter than the one to be asked for.
+        let period = self.period.min(self.term.state().period);
+        let third = period / 3;
         let pause = match failures {
             0 => third,
-            n => (self.period / 40)
+            n => (period / 40)
                 .max(Duration::from_millis(1))
                 .saturating_mul(1 << n.min(6))
                 .min(third),
@@ -308,9 +314,8 @@ impl Keeper {
 
     async fn dropped(self, lease: Option<Lease>) {
         let Some(lease) = lease else { return };
-        drop(self.term);
-        // The lease's own view is the last one, or somebody may still be at work under this term.
-        if lease.term.views() > 1 {
+        // Somebody may still be at work under this term.
+        if lease.term.is_viewed() {
             tracing::warn!(name = %lease.name(), "guard dropped while its term is in use: the lease runs out by itself");
             return;
         }

@@ -65,6 +65,7 @@ impl Lease {
         let period = seen.record.period.unwrap_or_default();
         let state = (standing, seen.index, period, seen.record.body.clone());
         let term = Term::new(core.door.clone(), name, seen.fence(), state);
+        term.fetched(seen.left);
         Self {
             core,
             term,
@@ -76,7 +77,7 @@ impl Lease {
     /// registry since it was last renewed or first acquired.
     ///
     /// While the answer is out the earlier of old and new deadline counts. A proxy's renewal extends the lease in the
-    /// registry, but a proxy never believes.
+    /// registry, but a proxy never believes, and never cuts the granting handle's term short.
     ///
     /// Cancel-safe: a dropped call goes on in the background and its outcome reaches this lease.
     ///
@@ -95,7 +96,7 @@ impl Lease {
     /// As [`Lease::renew`].
     pub async fn renew_with(&mut self, period: Duration, changes: Changes) -> Result<()> {
         self.core.clone().renew(&self.term, period, changes).await?;
-        self.time_remaining = self.term.state().period;
+        self.time_remaining = self.term.remaining();
         Ok(())
     }
 
@@ -206,7 +207,7 @@ impl Lease {
     /// A shared view of the term, for other tasks.
     #[must_use]
     pub fn term(&self) -> Term {
-        self.term.clone()
+        self.term.view()
     }
 }
 
@@ -244,7 +245,7 @@ impl Manager {
                 .during("renew", Some(lease.name()))),
             };
             if result.is_ok() {
-                lease.time_remaining = lease.term.state().period;
+                lease.time_remaining = lease.term.remaining();
             }
             results.push(result);
         }

@@ -48,10 +48,13 @@ impl Core {
         loop {
             let jittered = pause.mul_f64(0.5 + self.door.chance());
             pause = (pause * 2).min(Duration::from_secs(1));
-            let again = self.door.now().plus(jittered);
-            if again >= last_send {
+            // Until the last moment that counts: what is left is halved rather than given up.
+            let now = self.door.now();
+            let left = last_send.since(now);
+            if left < Duration::from_millis(1) {
                 return Resolved::Unknown(unknown);
             }
+            let again = now.plus(jittered.min(left / 2));
             self.door.sleep_until(again).await;
             let outcome = self
                 .batch

@@ -156,9 +156,12 @@ impl Core {
     fn prepare(&self, term: &Term, period: Duration, changes: Changes) -> Result<Renewal> {
         alive(term)?;
         let attempt = self.door.attempt_id();
-        let (index, body) = {
+        let (index, body, hold) = {
             let state = term.state();
-            (state.index, state.body.clone())
+            let Some(hold) = state.hold(period) else {
+                return Err(endless());
+            };
+            (state.index, state.body.clone(), hold)
         };
         // A record that fleet wrote becomes ours by this.
         let same_body = changes.is_none() && body.needs > 0;
@@ -187,7 +190,7 @@ impl Core {
             record,
             same_body,
             believe: Believe::Now,
-            hold: period,
+            hold,
         };
         term.renewing(deadline);
         Ok(Renewal {
@@ -214,6 +217,10 @@ impl Core {
         let body = renewal.take.record.body.clone();
         match term.renewed(applied.index, applied.granted, body, begin, deadline) {
             Renewed::Extended | Renewed::NoBelief => Ok(()),
+            Renewed::Releasing => Err(Error::new(
+                ErrorKind::Expired,
+                "the renewal succeeded, but the lease is being released",
+            )),
             Renewed::TooLate => {
                 self.give_back(name, applied.index, &renewal.take.record, term.fence())
                     .await;
@@ -231,8 +238,11 @@ impl Core {
             Some(deadline) => deadline,
             None => self.door.now().plus(self.timeout),
         };
+        if term.state().is_endless_proxy() {
+            return Err(endless().during("release", Some(&name)));
+        }
         // Belief ends before the release is sent, whatever becomes of it.
-        term.end();
+        term.releasing();
         let (core, term) = (self.clone(), term.clone());
         self.drive(
             "release",
@@ -305,6 +315,15 @@ impl Core {
             Resolved::Unknown(error) => Err(unknown(error, "treat it as held until it runs out")),
         }
     }
+}
+
+/// The error for a fetched lease that leasehold did not write.
+fn endless() -> Error {
+    Error::new(
+        ErrorKind::Foreign,
+        "it was only fetched, and nobody knows when its term ends: whoever knows its lessee to be dead resumes it, or \
+         steals it saying so (assume dead)",
+    )
 }
 
 /// An error if the term is over for its handle.

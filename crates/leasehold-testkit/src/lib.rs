@@ -1,1 +1,21 @@
-//! leasehold-testkit
+#![doc = include_str!("lib.md")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test kit panics to say that a test failed"
+)]
+
+pub mod conformance;
+pub mod procs;
+pub mod sim;
+
+mod chance;
+mod faulty;
+mod fixtures;
+mod harness;
+
+pub use chance::Chance;
+pub use faulty::{Fault, Faulty, Sent};
+pub use fixtures::{Memory, ObservedMemory};
+pub use harness::{Case, Client, Fixture, Harness, TestTime, run, run_with, seeds};

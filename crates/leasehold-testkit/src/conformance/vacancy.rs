@@ -1,0 +1,266 @@
+//! Not early, and vacancy is prompt.
+
+use std::time::Duration;
+
+use leasehold_core::{ErrorKind, KeepAlive, LockAttempt};
+
+use crate::faulty::Fault;
+use crate::harness::{Client, Harness};
+
+/// Acquires as soon as it can be had; by that client's clock.
+async fn first_chance(
+    client: &Client,
+    name: &str,
+    period: Duration,
+    every: Duration,
+) -> leasehold_core::Lease {
+    loop {
+        let id = client.manager.machine_id().to_owned();
+        if let Some(lease) = client
+            .manager
+            .acquire_lease(name, id, 0, period)
+            .await
+            .unwrap()
+        {
+            return lease;
+        }
+        client.door.sleep_until(client.door.now().plus(every)).await;
+    }
+}
+
+/// A name is not vacant sooner than the granted period after the registry applied the last grant.
+pub async fn not_early_after_a_grant_or_renewal(h: Harness) {
+    for renewals in 0..2 {
+        let name = format!("x{renewals}");
+        let mut lease = h.a.take(&name, h.short()).await;
+        for _ in 0..renewals {
+            h.sleep(h.short() / 3).await;
+            lease.renew(h.short()).await.unwrap();
+        }
+        // Applied no later than now; the other's clock decides where expiry is observed.
+        let (applied, applied_b) = (h.now(), h.b.door.now());
+        let next = first_chance(&h.b, &name, h.long(), h.short() / 200).await;
+        assert!(!lease.is_current());
+        let took = h.now().since(applied) + h.apart(h.short());
+        let took_b = h.b.door.now().since(applied_b) + h.apart(h.short());
+        // One round trip may have passed between the application and this reading.
+        assert!(took + h.slack().min(h.short() / 4) >= h.short(), "{took:?}");
+        assert!(
+            took_b + h.slack().min(h.short() / 4) >= h.short(),
+            "{took_b:?}"
+        );
+        drop(next);
+    }
+}
+
+/// A fetched lease that is renewed for a shorter while does not cut the granting handle's term short.
+pub async fn not_early_by_a_proxys_shorter_renewal(h: Harness) {
+    let lease = h.a.take("x", h.short() * 4).await;
+    let mut proxy = h.b.manager.get_lease("x").await.unwrap().expect("held");
+    proxy.renew(h.short() / 2).await.unwrap();
+    proxy.renew(h.short() / 2).await.unwrap();
+    let next = first_chance(&h.b, "x", h.long(), h.short() / 100).await;
+    assert!(!lease.is_current(), "two lessees at once");
+    drop(next);
+}
+
+/// After a crash the name is vacant within what was left and the declared granularity; on an observed clock within one
+/// full period from the waiter's first sight.
+pub async fn vacancy_is_prompt_after_a_crash(h: Harness) {
+    drop(h.a.take("x", h.short()).await);
+    let start = h.b.door.now();
+    let next = first_chance(&h.b, "x", h.long(), h.short() / 200).await;
+    let took = h.b.door.now().since(start);
+    let most =
+        h.short() + h.capabilities().granularity + h.short() / 100 + h.slack() + h.apart(h.short());
+    assert!(took <= most, "{took:?} > {most:?}");
+    drop(next);
+}
+
+/// After a release the name is vacant at once.
+pub async fn vacancy_is_prompt_after_a_release(h: Harness) {
+    for _ in 0..10 {
+        let lease = h.a.take("x", h.long()).await;
+        lease.release().await.unwrap();
+        let lease = h.b.take("x", h.long()).await;
+        lease.release().await.unwrap();
+    }
+}
+
+/// After a release waiters know within the notification time.
+pub async fn vacancy_is_prompt_for_a_waiting_lock(h: Harness) {
+    let lease = h.a.take("x", h.long()).await;
+    let lock = h.b.manager.lock("x").period(h.long());
+    let wait = async {
+        let held = lock.acquire().await.unwrap();
+        (h.b.door.now(), held)
+    };
+    let release = async {
+        h.sleep(h.short() / 10).await;
+        lease.release().await.unwrap();
+        h.b.door.now()
+    };
+    let ((acquired, held), released) = h
+        .within(
+            h.notification() * 2 + h.short(),
+            "woken",
+            futures_util::future::join(wait, release),
+        )
+        .await;
+    assert!(held.is_current());
+    assert!(acquired.since(released) <= h.notification() + h.apart(h.notification()));
+    held.release().await.unwrap();
+}
+
+/// A waiter gets a crashed holder's name when it has run out, without anybody telling it.
+pub async fn vacancy_is_prompt_for_a_lock_after_a_crash(h: Harness) {
+    drop(h.a.take("x", h.short()).await);
+    let start = h.b.door.now();
+    let lock = h.b.manager.lock("x").period(h.long());
+    let held = h
+        .within(h.short() * 2 + h.slack(), "acquired", lock.acquire())
+        .await
+        .unwrap();
+    let took = h.b.door.now().since(start);
+    assert!(
+        took <= h.short() + h.capabilities().granularity + h.slack() + h.apart(h.short()),
+        "{took:?}"
+    );
+    held.release().await.unwrap();
+}
+
+/// A lock that cannot be had within the limit says who holds it.
+pub async fn vacancy_lock_times_out_with_who_holds_it(h: Harness) {
+    let lease = h.a.take("x", h.long()).await;
+    let lock = h.b.manager.lock("x").period(h.long());
+    let start = h.b.door.now();
+    let limit = h.short() / 4;
+    let LockAttempt::Busy(busy) = lock.acquire_within(limit).await.unwrap() else {
+        panic!("it is held");
+    };
+    let took = h.b.door.now().since(start);
+    assert!(took >= limit && took <= limit + h.slack(), "{took:?}");
+    assert_eq!(busy.holder(), Some(&*lease.machine_id()));
+}
+
+/// A held lease is renewed in the background for longer than its period.
+pub async fn keep_alive_renews(h: Harness) {
+    let held = h.a.take("x", h.short()).await.keep_alive(KeepAlive::new());
+    let fence = held.fence();
+    for _ in 0..10 {
+        h.sleep(h.short() * 3 / 10).await;
+        assert!(held.is_current());
+        held.check().unwrap();
+        assert_eq!(held.fence(), fence);
+    }
+    assert!(
+        h.b.manager
+            .acquire_lease("x", "m", 0, h.long())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    held.release().await.unwrap();
+    drop(h.b.take("x", h.long()).await);
+}
+
+/// Another period than the lease was granted with, however long, does not lose it before the first renewal.
+pub async fn keep_alive_renews_in_time_to_a_longer_period(h: Harness) {
+    let held =
+        h.a.take("x", h.short())
+            .await
+            .keep_alive(KeepAlive::new().period(h.short() * 20));
+    h.sleep(h.short() * 2).await;
+    held.check().unwrap();
+    held.release().await.unwrap();
+}
+
+/// One failed renewal ends nothing: it is tried again before the deadline.
+pub async fn keep_alive_tries_again_after_failures(h: Harness) {
+    let held = h.a.take("x", h.short()).await.keep_alive(KeepAlive::new());
+    for fault in [Fault::Refuse, Fault::Lose, Fault::LoseReply, Fault::Refuse] {
+        h.a.faulty.then(fault);
+    }
+    for _ in 0..10 {
+        h.sleep(h.short() * 3 / 10).await;
+        held.check().unwrap();
+    }
+    held.release().await.unwrap();
+}
+
+/// Loss is signalled at once when the registry says so.
+pub async fn keep_alive_loss_is_signalled_when_stolen(h: Harness) {
+    let held = h.a.take("x", h.short()).await.keep_alive(KeepAlive::new());
+    let index =
+        h.b.manager
+            .get_lease("x")
+            .await
+            .unwrap()
+            .expect("held")
+            .index();
+    drop(
+        h.b.manager
+            .steal_lease("x", "thief", 0, h.long(), index)
+            .await
+            .unwrap(),
+    );
+    let deadline = held.deadline().unwrap();
+    let error = h.within(h.short() + h.slack(), "lost", held.lost()).await;
+    assert_eq!(error.kind(), ErrorKind::Changed);
+    assert!(
+        h.now() < deadline,
+        "at the next renewal, not at the deadline"
+    );
+    assert!(!held.is_current());
+    assert_eq!(held.check().unwrap_err().kind(), ErrorKind::Changed);
+    assert!(held.release().await.is_err());
+}
+
+/// Loss is signalled by the deadline when the registry hangs: a hung call never leaves a lease current.
+pub async fn keep_alive_loss_is_signalled_at_the_deadline(h: Harness) {
+    let held = h.a.take("x", h.short()).await.keep_alive(KeepAlive::new());
+    h.a.faulty.always(Some(Fault::Hang));
+    let error = h
+        .within(h.short() * 2 + h.slack(), "lost", held.lost())
+        .await;
+    assert!(error.is_lost());
+    let deadline = held.deadline().unwrap();
+    assert!(h.now() >= deadline && h.now() <= deadline.plus(h.slack()));
+    assert!(!held.is_current());
+    h.a.faulty.always(None);
+}
+
+/// A dropped guard gives the lease back, and nothing renews it afterwards.
+pub async fn keep_alive_dropped_guard_releases(h: Harness) {
+    let held = h.a.take("x", h.long()).await.keep_alive(KeepAlive::new());
+    drop(held);
+    h.within(h.notification() + h.short(), "released", async {
+        while h.b.manager.get_lease("x").await.unwrap().is_some() {
+            h.sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+/// A guard dropped while somebody still works under its term does not release under their feet: it runs out.
+pub async fn keep_alive_dropped_guard_waits_for_its_term(h: Harness) {
+    let held = h.a.take("x", h.short()).await.keep_alive(KeepAlive::new());
+    let term = held.term();
+    drop(held);
+    h.sleep(h.short() / 10).await;
+    assert!(term.is_current());
+    assert!(h.b.manager.get_lease("x").await.unwrap().is_some());
+    let next = first_chance(&h.b, "x", h.long(), h.short() / 100).await;
+    assert!(!term.is_current());
+    drop(next);
+}
+
+/// After its release nothing of a lease is renewed any more.
+pub async fn keep_alive_ends_with_the_release(h: Harness) {
+    let held = h.a.take("x", h.short()).await.keep_alive(KeepAlive::new());
+    h.sleep(h.short()).await;
+    held.release().await.unwrap();
+    let count = h.a.faulty.sent().len();
+    h.sleep(h.short() * 2).await;
+    assert_eq!(h.a.faulty.sent().len(), count);
+}

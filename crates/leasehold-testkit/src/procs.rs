@@ -1,0 +1,261 @@
+//! Tests with several real processes: the test's own program, started again.
+//!
+//! A test that is run as a child does the child's work instead of its own:
+//!
+//! ```no_run
+//! use leasehold_testkit::procs;
+//!
+//! #[test]
+//! fn eight_processes_race() {
+//!     if let Some(child) = procs::child() {
+//!         // The child's work: `child.number`, `child.input`; what it says with `tell` reaches the parent.
+//!         child.tell(&format!("{} of {}", child.number, child.input));
+//!         return;
+//!     }
+//!     let told = procs::spawn("eight_processes_race", 8, "/path/of/the/file").wait();
+//!     assert_eq!(told.len(), 8);
+//! }
+//! ```
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const NUMBER: &str = "LEASEHOLD_TESTKIT_CHILD";
+const INPUT: &str = "LEASEHOLD_TESTKIT_INPUT";
+const OUTPUT: &str = "LEASEHOLD_TESTKIT_OUTPUT";
+
+/// A child process's view of itself.
+#[derive(Clone, Debug)]
+pub struct Me {
+    /// Which of the children this is, from 0.
+    pub number: usize,
+    /// What the parent gave to all of them.
+    pub input: String,
+    output: PathBuf,
+}
+
+/// This process as a child, or none in the parent.
+#[must_use]
+pub fn child() -> Option<Me> {
+    Some(Me {
+        number: std::env::var(NUMBER).ok()?.parse().ok()?,
+        input: std::env::var(INPUT).ok()?,
+        output: std::env::var(OUTPUT).ok()?.into(),
+    })
+}
+
+impl Me {
+    /// Tells the parent a line, which is kept even if this process is killed right after.
+    ///
+    /// # Panics
+    /// Where the file that leads to the parent cannot be written.
+    pub fn tell(&self, line: &str) {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.output)
+            .expect("the parent's folder");
+        // One write a line, so that a kill leaves whole lines.
+        let line = format!("{line}\n");
+        file.write_all(line.as_bytes()).expect("written");
+    }
+}
+
+/// Child processes under way. Those that still run when this is dropped are killed.
+#[derive(Debug)]
+pub struct Children {
+    children: Vec<Child>,
+    folder: PathBuf,
+}
+
+/// Starts the test of this name (with its modules: `sqlite::race`) of this program in several processes, all with the
+/// same input.
+///
+/// # Panics
+/// Where a process cannot be started.
+#[must_use]
+pub fn spawn(test: &str, count: usize, input: &str) -> Children {
+    let program = std::env::current_exe().expect("this program's path");
+    static SPAWNED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let folder = std::env::temp_dir().join(format!(
+        "leasehold-testkit-{}-{}",
+        std::process::id(),
+        SPAWNED.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    ));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let mut children = Children {
+        children: Vec::with_capacity(count),
+        folder,
+    };
+    for number in 0..count {
+        let child = Command::new(&program)
+            .args([
+                test,
+                "--exact",
+                "--nocapture",
+                "--include-ignored",
+                "--test-threads=1",
+            ])
+            .env(NUMBER, number.to_string())
+            .env(INPUT, input)
+            .env(OUTPUT, output(&children.folder, number))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("started");
+        children.children.push(child);
+    }
+    children
+}
+
+fn output(folder: &Path, number: usize) -> PathBuf {
+    folder.join(number.to_string())
+}
+
+impl Children {
+    /// What each child has told so far, line by line.
+    #[must_use]
+    pub fn told(&self) -> Vec<Vec<String>> {
+        let read =
+            |number| std::fs::read_to_string(output(&self.folder, number)).unwrap_or_default();
+        let lines = |text: String| text.lines().map(str::to_owned).collect();
+        (0..self.children.len())
+            .map(|number| lines(read(number)))
+            .collect()
+    }
+
+    /// The process ids, for signals.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
+    }
+
+    /// Kills one of them, as a crash does.
+    ///
+    /// # Panics
+    /// Where there is no such child.
+    pub fn kill(&mut self, number: usize) {
+        let child = &mut self.children[number];
+        // Already gone is fine.
+        _ = child.kill();
+        _ = child.wait();
+    }
+
+    /// Waits until all have ended well, and gives what they told.
+    ///
+    /// # Panics
+    /// Where one failed.
+    #[must_use]
+    pub fn wait(mut self) -> Vec<Vec<String>> {
+        for (number, child) in self.children.iter_mut().enumerate() {
+            let status = child.wait().expect("waited for");
+            assert!(status.success(), "child {number} failed: {status}");
+        }
+        self.told()
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            _ = child.kill();
+            _ = child.wait();
+        }
+        _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The race of several processes for one name: each child takes part by this, `open` making its manager.
+///
+/// It goes on until the name has seen `rounds` terms, told by the fences, and tells the parent of every term: fence,
+/// and from when to when the child believed it, by the machine's boot clock.
+///
+/// # Panics
+/// Where an operation fails.
+pub async fn race(me: &Me, manager: &leasehold_core::Manager, name: &str, rounds: u32) {
+    let period = Duration::from_secs(60);
+    let door = manager.door();
+    for _ in 0..rounds {
+        let lock = manager.lock(name).period(period);
+        let held = lock.acquire().await.expect("acquired in the end");
+        let from = door.now();
+        assert!(held.is_current());
+        let fence = held.fence();
+        let to = door.now();
+        held.release().await.expect("released");
+        me.tell(&format!("{fence} {} {}", from.as_nanos(), to.as_nanos()));
+    }
+}
+
+/// What the children of a [`race`] told, held to the contract: no two terms at once, every fence larger than those of
+/// all earlier terms, each child's share of the rounds complete.
+///
+/// # Panics
+/// Where it is broken.
+pub fn check_race(told: &[Vec<String>], rounds: u32) {
+    let mut terms: Vec<(u64, u64, u64)> = Vec::new();
+    for (number, lines) in told.iter().enumerate() {
+        assert_eq!(
+            lines.len(),
+            usize::try_from(rounds).unwrap(),
+            "child {number}"
+        );
+        for line in lines {
+            let numbers: Vec<u64> = line
+                .split(' ')
+                .map(|n| n.parse().expect("a number"))
+                .collect();
+            terms.push((numbers[1], numbers[2], numbers[0]));
+        }
+    }
+    terms.sort_unstable();
+    for pair in terms.windows(2) {
+        assert!(pair[0].1 <= pair[1].0, "two lessees at once: {pair:?}");
+        assert!(pair[0].2 < pair[1].2, "the fence went back: {pair:?}");
+    }
+}
+
+/// Work on a name of its own, for as long as said: acquire and release, again and again. Tells the parent how often.
+///
+/// # Panics
+/// Where an operation fails.
+pub async fn work_alone(me: &Me, manager: &leasehold_core::Manager, length: Duration) {
+    let door = manager.door();
+    let end = door.now().plus(length);
+    let name = format!("own/{}", me.number);
+    let mut count = 0_u64;
+    while door.now() < end {
+        let lease = manager
+            .acquire_lease(
+                &name,
+                format!("m-{}", me.number),
+                0,
+                Duration::from_secs(60),
+            )
+            .await
+            .expect("reached")
+            .expect("nobody else wants it");
+        lease.release().await.expect("released");
+        count += 1;
+    }
+    me.tell(&count.to_string());
+}
+
+/// What the children of [`work_alone`] told: each got at least a quarter of a fair share.
+///
+/// # Panics
+/// Where one did not.
+pub fn check_shares(told: &[Vec<String>]) {
+    let counts: Vec<u64> = told
+        .iter()
+        .map(|lines| lines[0].parse().expect("a number"))
+        .collect();
+    let fair = counts.iter().sum::<u64>() / counts.len() as u64;
+    assert!(
+        counts.iter().all(|count| *count >= fair / 4),
+        "unfair: {counts:?}"
+    );
+}
