@@ -100,7 +100,7 @@ impl Raw {
     /// # Errors
     /// As rusqlite's.
     pub fn upkeep(&mut self) -> rusqlite::Result<()> {
-        if self.written < 2000 {
+        if self.written < 500 {
             return Ok(());
         }
         self.written = 0;

@@ -16,7 +16,7 @@ use crate::schema::{connect, integer, read_meta, reserve};
 use crate::store::Shared;
 
 /// The log is copied into the file after about so many pages.
-const PAGES: u64 = 16000;
+const PAGES: u64 = 1000;
 /// What the copy leaves behind while others go on writing: beyond this, writers wait for the rest of it.
 const MANY_PAGES: i64 = 4 * PAGES.cast_signed();
 /// A log larger than this is cut short.
