@@ -94,7 +94,7 @@ mod linux {
 mod linux {
     use super::{Failure, Path};
     use leasehold_core::ErrorKind;
-    use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_NOW};
+    use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
     use std::io;
 
     fn unknowable(what: &str, error: &io::Error) -> Failure {
@@ -308,22 +308,17 @@ mod linux {
         }
     }
 
-    /// Sets the file's times, which whoever watches it notices.
-    pub(crate) fn touch(path: &Path) -> io::Result<()> {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::empty())?)
+    /// Opens the file and closes it again, which whoever watches it notices. Unlike a change of the file or its times
+    /// this gives the file system nothing to write.
+    pub(crate) fn knock(path: &Path) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(())
     }
 }
 
 pub(crate) use linux::{
-    boot_id, check_access, check_clock, check_file_system, create, create_beside, touch,
+    boot_id, check_access, check_clock, check_file_system, create, create_beside, knock,
 };
 
 #[cfg(all(test, target_os = "linux"))]

@@ -1,4 +1,4 @@
-//! How a process learns of other processes' changes: they touch a small file beside the registry, and the kernel
+//! How a process learns of other processes' changes: they open a small file beside the registry, and the kernel
 //! tells whoever watches it. A slow look at the registry itself is the net.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::machine::{beside, create_beside, touch};
+use crate::machine::{beside, create_beside, knock};
 use crate::store::Shared;
 
 /// The small file's suffix.
@@ -47,17 +47,17 @@ impl Watching {
 
 /// Tells other processes of a commit. Never fails the operation: they look by themselves now and then.
 pub(crate) fn tell(shared: &Shared) {
-    let told = touch(&shared.notify).or_else(|error| {
+    let told = knock(&shared.notify).or_else(|error| {
         if error.kind() != std::io::ErrorKind::NotFound {
             return Err(error);
         }
         create_beside(&shared.notify, &shared.path)?;
-        touch(&shared.notify)
+        knock(&shared.notify)
     });
     if let Err(error) = told {
         shared
             .watching
-            .warn("the notification file cannot be touched", &error);
+            .warn("the notification file cannot be opened", &error);
     }
 }
 
@@ -155,8 +155,8 @@ mod linux {
         fn attach(&mut self, shared: &Shared) {
             let Some(queue) = &self.queue else { return };
             let attached = create_beside(&shared.notify, &shared.path).and_then(|()| {
-                let events = WatchFlags::ATTRIB
-                    | WatchFlags::MODIFY
+                let events = WatchFlags::OPEN
+                    | WatchFlags::ATTRIB
                     | WatchFlags::DELETE_SELF
                     | WatchFlags::MOVE_SELF;
                 Ok(inotify::add_watch(queue, &*shared.notify, events)?)

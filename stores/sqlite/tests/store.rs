@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::*;
 use futures_util::StreamExt;
 use leasehold_core::store::{Believe, Change, Outcome, Scope, Signal};
-use leasehold_core::{ErrorKind, Origin, Prefix, Store};
+use leasehold_core::{Door, ErrorKind, Origin, Prefix, RealDoor, Store};
 use leasehold_sqlite::Config;
 
 #[tokio::test]
@@ -416,20 +416,25 @@ async fn what_ended_long_ago_is_cleared_away_but_not_what_closes_a_slot() {
     db.store.plant(&name("junk"), b"\xff").unwrap();
     clock.advance(Duration::from_secs(25 * 3600));
     let mut held = db.get("held").await.unwrap().index;
-    for _ in 0..2000 {
-        held = db
-            .applied(renew("held", held, held, Duration::from_secs(1_000_000)))
-            .await
-            .index;
+    // Whoever is at work calls the upkeep again and again; it takes its time where the machine is busy.
+    let real = RealDoor::new().unwrap();
+    let mut names = Vec::new();
+    for _ in 0..300 {
+        for _ in 0..500 {
+            held = db
+                .applied(renew("held", held, held, Duration::from_secs(1_000_000)))
+                .await
+                .index;
+        }
+        let all = Prefix::all();
+        let page = db.store.list(&all, None, 10, db.until()).await.unwrap();
+        names = page.entries.iter().map(|(n, _)| n.to_string()).collect();
+        if names.len() == 3 {
+            break;
+        }
+        real.sleep_until(real.now().plus(Duration::from_millis(20)))
+            .await;
     }
-    db.close().await;
-    let db = clock.open(Config::new(&path));
-    let page = db
-        .store
-        .list(&Prefix::all(), None, 10, db.until())
-        .await
-        .unwrap();
-    let names: Vec<_> = page.entries.iter().map(|(n, _)| n.as_str()).collect();
     assert_eq!(names, ["held", "junk", "slot"]);
     let again = db.applied(acquire("gone", None, PERIOD)).await.index;
     assert!(again > tomb);
