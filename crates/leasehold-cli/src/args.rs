@@ -65,6 +65,40 @@ pub(crate) struct Args {
     pub(crate) verb: Verb,
 }
 
+/// `leasehold run` alone: what starts most often, and to build the other verbs takes longer than to parse a line.
+#[derive(Parser, Debug)]
+#[command(name = "leasehold")]
+struct Quick {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Quickly,
+}
+
+#[derive(Subcommand, Debug)]
+enum Quickly {
+    Run(Run),
+}
+
+impl Args {
+    /// The command line of this process. Help and errors come from the whole of it.
+    pub(crate) fn of_this_process() -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::of(&words)
+    }
+
+    fn of(words: &[OsString]) -> Result<Self, clap::Error> {
+        if words.iter().any(|word| word == "run")
+            && let Ok(Quick { global, verb }) = Quick::try_parse_from(words)
+        {
+            let Quickly::Run(run) = verb;
+            let verb = Verb::Run(run);
+            return Ok(Self { global, verb });
+        }
+        Self::try_parse_from(words)
+    }
+}
+
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
@@ -384,6 +418,37 @@ mod tests {
         assert_eq!(run.period, Duration::from_secs(15));
         assert_eq!(run.wait, None);
         assert!(!args.global.quiet);
+    }
+
+    #[test]
+    fn the_quick_way_reads_a_line_as_the_whole_one_does() {
+        Quick::command().debug_assert();
+        for line in [
+            "leasehold run x -- true",
+            "leasehold -qv run x --wait forever -E 3 --store s -- run -q",
+            "leasehold --store s run x --period 3s --time-limit 1h --note n --machine-id i -- a",
+            "leasehold --store run run x -- true",
+            "leasehold --store run list",
+            "leasehold get run",
+            "leasehold help run",
+            "leasehold run --help",
+            "leasehold run x",
+            "leasehold run x --period 15 -- true",
+            "leasehold run",
+            "leasehold acquire run --period 1",
+            "leasehold",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let told = |args: Result<Args, clap::Error>| match args {
+                Ok(args) => format!("{args:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(
+                told(Args::of(&words)),
+                told(Args::try_parse_from(&words)),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ mod show;
 mod store;
 mod verbs;
 
-use clap::Parser;
+use std::io::Write as _;
+
 use clap::error::ErrorKind;
 
 use args::{Args, Verb};
@@ -19,7 +20,7 @@ use output::Output;
 use verbs::Context;
 
 fn main() {
-    let code = match Args::try_parse() {
+    let code = match Args::of_this_process() {
         Ok(args) => command(args),
         Err(error) => unparsed(&error),
     };
@@ -33,12 +34,27 @@ fn unparsed(error: &clap::Error) -> u8 {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
+    // clap repeats the words of the line, in which anything may be.
+    if !wanted && is_odd() {
+        for line in error.render().to_string().lines() {
+            _ = writeln!(std::io::stderr().lock(), "{}", output::masked(line));
+        }
+        return USAGE;
+    }
     match (error.print(), wanted) {
         (Ok(()), true) => 0,
         (Err(error), true) if error.kind() == std::io::ErrorKind::BrokenPipe => BROKEN_PIPE,
         (Err(_), true) => OWN_FAILURE,
         (_, false) => USAGE,
     }
+}
+
+/// Whether a word of the command line is none that a terminal should get.
+fn is_odd() -> bool {
+    std::env::args_os().any(|word| {
+        let word = word.to_string_lossy();
+        output::masked(&word) != word
+    })
 }
 
 fn command(args: Args) -> u8 {
@@ -101,6 +117,8 @@ fn log(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // It would tell of a closed standard error there, and panic.
+        .log_internal_errors(false)
         .with_ansi(
             std::io::IsTerminal::is_terminal(&std::io::stderr())
                 && std::env::var_os("NO_COLOR").is_none(),

@@ -1,5 +1,6 @@
-//! Results go to standard output, messages to standard error.
+//! Results go to standard output, messages to standard error. No control character gets to either of them.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde_json::Value;
@@ -61,7 +62,7 @@ impl Output {
 
     /// A JSON object in a line of its own.
     pub(crate) fn json(self, object: &Value) -> Result<(), Failure> {
-        self.line(&object.to_string())
+        self.line(&plain_json(&object.to_string()))
     }
 
     /// A sentence for people, who only want it on a terminal.
@@ -80,5 +81,66 @@ pub(crate) fn is_terminal() -> bool {
 
 fn say(message: &str) {
     // There is nobody left to tell if this fails.
-    _ = writeln!(std::io::stderr().lock(), "leasehold: {message}");
+    _ = writeln!(std::io::stderr().lock(), "leasehold: {}", masked(message));
+}
+
+/// Whether a terminal might obey it, or show other text in another order than it is.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text in which whatever a terminal might obey is spelt out.
+pub(crate) fn masked(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_unsafe(c) {
+            true => safe.extend(c.escape_debug()),
+            false => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Somebody's own words: masked, and a backslash is doubled, so that what was spelt out can be told from what was not.
+pub(crate) fn quoted(text: &str) -> String {
+    masked(&text.replace('\\', r"\\")).into_owned()
+}
+
+/// The same JSON, with what JSON allows and a terminal might obey spelt out. It can only be inside strings.
+fn plain_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match is_unsafe(c) {
+            true => safe += &format!("\\u{:04x}", u32::from(c)),
+            false => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        assert_eq!(masked("it's \"so\" \u{e9}"), "it's \"so\" \u{e9}");
+        assert_eq!(
+            masked("a\u{1b}[1m\u{9b}b\rc\n\u{7f}\u{202e}d"),
+            r"a\u{1b}[1m\u{9b}b\rc\n\u{7f}\u{202e}d"
+        );
+        assert_eq!(quoted("it's \\n\n"), r"it's \\n\n");
+        let value = serde_json::json!({"data": "\u{9b}31m\u{7f}\u{1b}\u{202e}\u{e9}"});
+        let text = value.to_string();
+        let json = plain_json(&text);
+        assert_eq!(json, "{\"data\":\"\\u009b31m\\u007f\\u001b\\u202e\u{e9}\"}");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
+    }
 }

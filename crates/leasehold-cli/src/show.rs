@@ -9,6 +9,7 @@ use leasehold::{Ended, Lease, Status};
 use serde_json::{Map, Value, json};
 
 use crate::duration::{human, millis};
+use crate::output::quoted;
 
 /// Wall time in RFC 3339, UTC.
 pub(crate) fn time(at: SystemTime) -> Option<String> {
@@ -80,24 +81,24 @@ pub(crate) fn lease(lease: &Lease) -> Map<String, Value> {
 /// Who holds it, in words: `host-7`, `nobody`.
 pub(crate) fn holder(status: &Status) -> String {
     match status.machine_id() {
-        Some(id) if status.is_held() => id.escape_debug().to_string(),
+        Some(id) if status.is_held() => quoted(id),
         _ if status.is_foreign() => "somebody".into(),
         _ => "nobody".into(),
     }
 }
 
-/// A sentence: who holds it, by which fence, how long still; or since when and how nobody does.
+/// A sentence: who holds it, since when, how long still, by which fence; or since when and how nobody does.
 pub(crate) fn sentence(status: &Status) -> String {
     let mut text = format!("{} is held by {}", status.name(), holder(status));
     if status.is_held() {
-        text += &format!(", fence {}, index {}", status.fence(), status.index());
         if let Some(since) = status.since().and_then(time) {
-            text += &format!(", since {since}");
+            text += &format!(" since {since}");
         }
         match status.left() {
             Some(left) => text += &format!(", {} left", human(left)),
             None => text += ", with no known end",
         }
+        text += &format!(", fence {}, index {}", status.fence(), status.index());
     } else {
         if !status.is_vacant() {
             text += &format!(
@@ -108,14 +109,14 @@ pub(crate) fn sentence(status: &Status) -> String {
         if status.machine_id().is_some() {
             text += &format!(
                 ": the term of {} has run out",
-                status.machine_id().unwrap_or_default().escape_debug()
+                quoted(status.machine_id().unwrap_or_default())
             );
         } else if let Some(ended) = status.ended() {
             text += &format!(": the last term was {}", how(ended));
         }
     }
     if let Some(note) = status.note() {
-        text += &format!(" ({})", note.escape_debug());
+        text += &format!(" ({})", quoted(note));
     }
     text
 }
@@ -124,10 +125,10 @@ pub(crate) fn sentence(status: &Status) -> String {
 pub(crate) fn how(ended: &Ended) -> String {
     let mut text = ended.how.as_str().to_owned();
     if let Some(by) = &ended.by {
-        text += &format!(" by {}", by.escape_debug());
+        text += &format!(" by {}", quoted(by));
     }
     if let Some(reason) = &ended.reason {
-        text += &format!(" ({})", reason.escape_debug());
+        text += &format!(" ({})", quoted(reason));
     }
     text
 }
@@ -155,19 +156,16 @@ pub(crate) fn lines(status: &Status) -> String {
         (!status.wait().is_zero()).then(|| human(status.wait())),
     );
     put("since", status.since().and_then(time));
-    put(
-        "note",
-        status.note().map(|note| note.escape_debug().to_string()),
-    );
+    put("note", status.note().map(quoted));
     put(
         "data",
         status.data().map(|data| match std::str::from_utf8(data) {
-            Ok(text) => text.escape_debug().to_string(),
+            Ok(text) => quoted(text),
             Err(_) => format!("{} bytes", data.len()),
         }),
     );
     put("before", status.ended().map(how));
-    put("foreign", status.foreign_because());
+    put("foreign", status.foreign_because().map(|why| quoted(&why)));
     lines.join("\n")
 }
 
@@ -186,8 +184,6 @@ pub(crate) fn columns(status: &Status, people: bool) -> [String; 7] {
         status.index().to_string(),
         left,
         status.since().and_then(time).unwrap_or_else(none),
-        status
-            .note()
-            .map_or_else(none, |note| note.escape_debug().to_string()),
+        status.note().map_or_else(none, quoted),
     ]
 }

@@ -105,10 +105,7 @@ fn url_of(path: &Path) -> Result<String, Failure> {
         Some(path) => Ok(format!("sqlite://{path}")),
         None => Err(Failure::new(
             CONFIGURATION,
-            format!(
-                "the store's path must be UTF-8: {}",
-                absolute.display().to_string().escape_debug()
-            ),
+            format!("the store's path must be UTF-8: {}", absolute.display()),
         )),
     }
 }

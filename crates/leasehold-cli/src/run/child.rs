@@ -44,10 +44,7 @@ impl Child {
                 _ => CANNOT_EXECUTE,
             };
             let program = program.to_string_lossy();
-            Failure::new(
-                code,
-                format!("cannot run {}: {error}", program.escape_debug()),
-            )
+            Failure::new(code, format!("cannot run `{program}`: {error}"))
         })?;
         let pid = process
             .id()

@@ -1,10 +1,11 @@
 //! The signals that are passed on to the command.
 
 use std::io;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use rustix::process::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use signal_hook_tokio::SignalsInfo;
@@ -26,10 +27,13 @@ impl Signals {
     /// Listens to those that were not ignored when this process began: what is ignored (`nohup`, a shell's background
     /// job) stays ignored, here and in the command.
     pub(super) fn listen() -> io::Result<Self> {
-        let ignored = ignored();
-        let wanted = FORWARDED
-            .into_iter()
-            .filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let mask = ignored();
+        let is_ignored = |signal: &i32| mask & (1 << (signal - 1)) != 0;
+        if is_ignored(&SIGCHLD) {
+            // Some parents leave it so. The kernel would then tell nobody how the command ended.
+            signal_hook::flag::register(SIGCHLD, Arc::default())?;
+        }
+        let wanted = FORWARDED.into_iter().filter(|signal| !is_ignored(signal));
         Ok(Self(SignalsInfo::with_exfiltrator(
             wanted,
             WithOrigin::default(),

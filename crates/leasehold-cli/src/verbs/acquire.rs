@@ -7,7 +7,7 @@ use super::{Context, busy, not_acquired, obtain};
 use crate::args::Acquire;
 use crate::duration::human;
 use crate::exit::Failure;
-use crate::output::is_terminal;
+use crate::output::{is_terminal, quoted};
 use crate::{show, verbs};
 
 pub(crate) async fn acquire(context: &Context, args: Acquire) -> Result<u8, Failure> {
@@ -49,7 +49,7 @@ pub(crate) async fn hand_out(
             lease.fence(),
             lease.index(),
             human(lease.left()),
-            lease.machine_id().escape_debug(),
+            quoted(&lease.machine_id()),
         ))
     } else {
         context.output.line(&lease.fence().to_string())

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 use super::acquire::hand_out;
-use super::{Context, not_acquired};
+use super::{Context, lost, not_acquired, with_reach};
 use crate::args::{Break, Lessee, Steal, Whom};
 use crate::duration::{human, millis};
 use crate::exit::{Failure, LOST, NOT_HELD};
@@ -23,7 +23,10 @@ pub(crate) async fn steal(context: &Context, args: Steal) -> Result<u8, Failure>
         let displace = victim.displace(&args.whom);
         match manager.steal(request.clone(), displace).await {
             Ok(lease) => break lease,
-            Err(error) => victim = victim.again(error, &manager, &args.whom).await?,
+            Err(error) => {
+                let again = victim.again(error, &manager, &args.whom).await;
+                victim = again.map_err(|failure| with_reach(&manager, failure))?;
+            }
         }
     };
     let lease = waited_out(context, &manager, lease, args.period)
@@ -157,7 +160,7 @@ impl Victim {
         whom: &Whom,
     ) -> Result<Self, Failure> {
         if error.kind() != ErrorKind::Changed || whom.index.is_some() {
-            return Err(error.into());
+            return Err(lost(manager, self.status.name(), error).await);
         }
         let status = manager.status(self.status.name()).await?;
         match status {
@@ -165,7 +168,7 @@ impl Victim {
                 self.status = status;
                 Ok(self)
             }
-            _ => Err(error.into()),
+            _ => Err(lost(manager, self.status.name(), error).await),
         }
     }
 }

@@ -10,12 +10,13 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use leasehold::{Busy, Lock, LockAttempt, Manager};
+use leasehold::{Busy, Error, LeaseName, Lock, LockAttempt, Manager};
 
 use crate::args::Lessee;
 use crate::duration::{Wait, human};
-use crate::exit::{Failure, USAGE};
+use crate::exit::{Failure, LOST, USAGE};
 use crate::output::Output;
+use crate::show;
 use crate::store::{Surroundings, container, reach};
 
 /// What every verb needs.
@@ -81,7 +82,7 @@ pub(crate) async fn obtain(
     lock: &Lock,
     wait: Option<Wait>,
     output: Output,
-) -> Result<LockAttempt, leasehold::Error> {
+) -> Result<LockAttempt, Error> {
     let Some(wait) = wait else {
         return lock.try_acquire().await;
     };
@@ -93,7 +94,10 @@ pub(crate) async fn obtain(
             Wait::For(limit) => human(limit),
             Wait::Forever => "as long as it takes".into(),
         };
-        output.notice(&format!("waiting ({how_long}): {busy}"));
+        output.notice(&format!(
+            "waiting ({how_long}): {}",
+            show::sentence(busy.status())
+        ));
     }
     match wait {
         Wait::For(limit) => lock.acquire_within(limit).await,
@@ -103,12 +107,28 @@ pub(crate) async fn obtain(
 
 /// Somebody else holds it: who, since when, how long still, why; and where that was asked.
 pub(crate) fn busy(manager: &Manager, busy: &Busy, code: u8) -> Failure {
-    Failure::answer(code, format!("not acquired: {busy}; {}", reach(manager)))
+    let holder = show::sentence(busy.status());
+    Failure::answer(code, format!("not acquired: {holder}; {}", reach(manager)))
+}
+
+/// A term that is over: and who holds the name now, since when, how long still, why.
+pub(crate) async fn lost(manager: &Manager, name: &LeaseName, error: Error) -> Failure {
+    let failure = Failure::from(error);
+    match failure.code() {
+        LOST => match manager.status(name).await {
+            Ok(Some(status)) => failure.and(&format!("; {}", show::sentence(&status))),
+            _ => failure,
+        },
+        _ => failure,
+    }
 }
 
 /// Why a lease was not acquired, and where that was asked.
-pub(crate) fn not_acquired(manager: &Manager, error: leasehold::Error) -> Failure {
-    let failure = Failure::from(error);
+pub(crate) fn not_acquired(manager: &Manager, error: Error) -> Failure {
+    with_reach(manager, error.into())
+}
+
+pub(crate) fn with_reach(manager: &Manager, failure: Failure) -> Failure {
     match failure.code() {
         USAGE => failure,
         _ => failure.and(&format!("; not acquired: {}", reach(manager))),

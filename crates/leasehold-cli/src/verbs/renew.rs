@@ -3,10 +3,10 @@
 use leasehold::{Changes, Error, ErrorKind, Lease, LeaseName, Manager};
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, lost};
 use crate::args::{Release, Renew, Which};
 use crate::duration::human;
-use crate::exit::{Failure, LOST, USAGE};
+use crate::exit::{Failure, USAGE};
 use crate::show;
 
 /// How often a change is tried again when the same term was renewed by somebody else in between.
@@ -30,7 +30,7 @@ pub(crate) async fn renew(context: &Context, args: Renew) -> Result<u8, Failure>
         match lease.renew_with(period, changes.clone()).await {
             Ok(()) => break lease,
             Err(error) if again(&error, &args.which, tries) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(lost(&manager, &args.name, error).await),
         }
     };
     if args.json {
@@ -59,7 +59,7 @@ pub(crate) async fn release(context: &Context, args: Release) -> Result<u8, Fail
         match lease.release().await {
             Ok(()) => break fence,
             Err(error) if again(&error, &args.which, tries) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(lost(&manager, &args.name, error).await),
         }
     };
     if args.json {
@@ -82,22 +82,23 @@ async fn claim(manager: &Manager, name: &LeaseName, which: &Which) -> Result<Lea
             let status = manager.status(name).await?;
             match status.filter(|status| status.is_held()) {
                 Some(status) => (status.fence(), Some(index)),
-                None => return Err(Failure::new(LOST, format!("{name}: nobody holds it"))),
+                None => {
+                    let error = Error::new(ErrorKind::Gone, format!("{name}: nobody holds it"));
+                    return Err(lost(manager, name, error).await);
+                }
             }
         }
         _ => return Err(Failure::new(USAGE, "either --fence or --index is needed")),
     };
-    let lease = manager.resume(name, fence).await?;
+    let lease = match manager.resume(name, fence).await {
+        Ok(lease) => lease,
+        Err(error) => return Err(lost(manager, name, error).await),
+    };
     match index {
-        Some(index) if lease.index() != index => Err(Failure::new(
-            LOST,
-            format!(
-                "{name}: it has changed since index {index}: {} holds it with fence {} and index {}",
-                lease.machine_id().escape_debug(),
-                lease.fence(),
-                lease.index()
-            ),
-        )),
+        Some(index) if lease.index() != index => {
+            let what = format!("{name}: it has changed since index {index}");
+            Err(lost(manager, name, Error::new(ErrorKind::Changed, what)).await)
+        }
         _ => Ok(lease),
     }
 }

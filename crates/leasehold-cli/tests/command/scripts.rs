@@ -172,6 +172,125 @@ fn what_a_holder_wrote_does_not_reach_the_terminal_raw() {
     }
     assert!(registry.line("get x").out.contains(r"a\u{1b}[31mb\nc"));
     assert_eq!(registry.status("x")["data"], odd);
+    // JSON lets through what some terminals obey: the single-character CSI, for one.
+    let csi = "\u{9b}31m\u{7f}\u{202e}";
+    done(registry.command(["acquire", "y", "--data", csi])).exits(0);
+    let json_text = registry.line("get y --json").exits(0).out;
+    assert!(
+        json_text
+            .trim_end()
+            .chars()
+            .all(|c| !c.is_control() && c != '\u{202e}')
+    );
+    assert_eq!(json(&json_text)["data"], csi);
+}
+
+#[test]
+fn what_was_typed_or_named_does_not_reach_the_terminal_raw() {
+    let registry = Registry::new();
+    let odd = "\u{1b}]0;a\u{7}\u{9b}1modd\u{8}";
+    let store = format!("/proc/none{odd}/x.db");
+    for words in [
+        vec![odd],
+        vec!["run", odd, "--", "true"],
+        vec!["run", "x", "--period", odd, "--", "true"],
+        vec!["run", "x", "--", odd],
+        vec!["--store", &store, "run", "x", "--", "true"],
+    ] {
+        // On a terminal: elsewhere clap takes such things out by itself.
+        let mut command = std::process::Command::new("script");
+        let line = std::iter::once(env!("CARGO_BIN_EXE_leasehold"))
+            .chain(words.iter().copied())
+            .map(|word| format!("'{word}'"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        command
+            .args(["-qec", &line, "/dev/null"])
+            .env("LEASEHOLD_STORE", registry.file())
+            .stdin(Stdio::null());
+        let done = done(command);
+        assert!(
+            done.code != 0 && done.out.contains("odd"),
+            "{words:?}: {done:?}"
+        );
+        let raw = |c: char| c.is_control() && !"\r\n".contains(c);
+        assert!(!done.out.contains(raw), "{words:?}: {done:?}");
+    }
+}
+
+#[test]
+fn people_s_words_are_shown_as_they_wrote_them() {
+    let registry = Registry::new();
+    let note = "it's \"Ann's\"";
+    done(registry.command(["acquire", "x", "--note", note])).exits(0);
+    registry.line("run x -- true").exits(75).says(&[note]);
+    for line in ["get x", "list"] {
+        assert!(registry.line(line).exits(0).out.contains(note), "{line}");
+    }
+}
+
+#[test]
+fn a_lost_term_tells_who_holds_it_since_when_how_long_still_and_why() {
+    let registry = Registry::new();
+    let note = [
+        "acquire",
+        "x",
+        "--machine-id",
+        "host-7",
+        "--note",
+        "why not",
+    ];
+    let fence = done(registry.command(note)).exits(0).out;
+    let other = fence.trim().parse::<u64>().unwrap() - 1;
+    let words = ["held by host-7", "since 20", "left", "(why not)"];
+    for line in [
+        "renew x --fence N",
+        "release x --fence N",
+        "renew x --index N",
+        "release x --index N",
+        "steal x --fence N",
+        "steal x --index N",
+        "break x --fence N",
+        "break x --index N",
+        "check x --fence N",
+    ] {
+        let line = line.replace('N', &other.to_string());
+        registry.line(&line).exits(76).says(&words);
+    }
+    registry
+        .line(&format!("release x --fence {fence}"))
+        .exits(0);
+    registry
+        .line(&format!("renew x --fence {fence}"))
+        .exits(76)
+        .says(&["held by nobody", "released by host-7"]);
+}
+
+#[test]
+fn a_full_standard_error_is_no_panic_and_changes_nothing() {
+    let registry = Registry::new();
+    for line in ["-vv run x -- true", "run x -- true", "-vv acquire y"] {
+        let mut command = registry.command(line.split(' '));
+        command.stderr(
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        );
+        let output = command.stdout(Stdio::null()).status().unwrap();
+        assert_eq!(output.code(), Some(0), "{line}");
+    }
+    assert!(!registry.is_held("x"));
+    for (line, code) in [("run y -- true", 75), ("nonsense", 64)] {
+        let mut command = registry.command(line.split(' '));
+        command.stderr(
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        );
+        assert_eq!(command.status().unwrap().code(), Some(code), "{line}");
+    }
 }
 
 #[test]

@@ -80,6 +80,25 @@ fn what_was_ignored_stays_ignored() {
     assert_eq!(mask & 1, 1, "{done:?}");
 }
 
+#[test]
+fn a_parent_that_ignores_the_ends_of_children_changes_nothing() {
+    let registry = Registry::new();
+    let ignoring = |words: &[&str]| {
+        let mut command = std::process::Command::new("env");
+        command
+            .arg("--ignore-signal=CHLD")
+            .args(words)
+            .env("LEASEHOLD_STORE", registry.file());
+        crate::support::done(command)
+    };
+    let status = ignoring(&["grep", "SigIgn", "/proc/self/status"]).exits(0);
+    let mask = u64::from_str_radix(status.out.trim().rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_ne!(mask & (1 << 16), 0, "{status:?}");
+    let leasehold = env!("CARGO_BIN_EXE_leasehold");
+    ignoring(&[leasehold, "run", "x", "--", "sh", "-c", "sleep 0.2; exit 3"]).exits(3);
+    assert!(!registry.is_held("x"));
+}
+
 #[cfg(target_os = "linux")]
 /// Under a terminal of its own, made by `script`: the command is in the terminal's group.
 #[test]
