@@ -1,5 +1,6 @@
 //! Group commit: what arrives while a request is in flight goes with the next one; no delay is added when idle.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -22,7 +23,7 @@ pub(crate) struct Batch {
 struct Queue {
     in_flight: bool,
     next_key: u64,
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
@@ -53,7 +54,12 @@ impl Batch {
         outcomes.pop().unwrap_or_else(missing)
     }
 
-    /// Sends changes of different names together. One outcome a change, in order.
+    /// How many changes one request carries.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Sends changes of different names together, no more than one request carries. One outcome a change, in order.
     pub(crate) async fn many(self: &Arc<Self>, changes: Vec<Bounded>) -> Vec<Outcome> {
         if changes.is_empty() {
             return Vec::new();
@@ -74,7 +80,7 @@ impl Batch {
             Err(changes) => {
                 // Whatever becomes of this future, the next request must go out.
                 let _next = Next(self);
-                self.send(changes).await
+                self.request(changes).await
             }
             Ok(waiting) => {
                 let mut outcomes = Vec::with_capacity(waiting.len());
@@ -108,19 +114,6 @@ impl Batch {
         }
     }
 
-    async fn send(&self, mut changes: Vec<Bounded>) -> Vec<Outcome> {
-        if changes.len() <= self.size {
-            return self.request(changes).await;
-        }
-        let mut outcomes = Vec::with_capacity(changes.len());
-        while !changes.is_empty() {
-            let rest = changes.split_off(self.size.min(changes.len()));
-            outcomes.append(&mut self.request(changes).await);
-            changes = rest;
-        }
-        outcomes
-    }
-
     async fn request(&self, changes: Vec<Bounded>) -> Vec<Outcome> {
         let count = changes.len();
         let at = changes
@@ -136,7 +129,8 @@ impl Batch {
         outcomes
     }
 
-    /// The next request: everything that waits, in a task of its own.
+    /// The next request: what waits, as far as one request carries it, in a task of its own. Each request's outcomes
+    /// are told before the next one is sent.
     fn next(self: &Arc<Self>) {
         let mut queue = self.lock();
         if queue.waiting.is_empty() {
@@ -147,7 +141,11 @@ impl Batch {
         let this = self.clone();
         self.door.spawn(Box::pin(async move {
             let _next = Next(&this);
-            let waiting = std::mem::take(&mut this.lock().waiting);
+            let waiting: Vec<Waiting> = {
+                let mut queue = this.lock();
+                let count = this.size.min(queue.waiting.len());
+                queue.waiting.drain(..count).collect()
+            };
             let mut replies = Vec::with_capacity(waiting.len());
             let mut changes = Vec::with_capacity(waiting.len());
             for entry in waiting {
@@ -159,7 +157,7 @@ impl Batch {
             if changes.is_empty() {
                 return;
             }
-            for (reply, outcome) in replies.into_iter().zip(this.send(changes).await) {
+            for (reply, outcome) in replies.into_iter().zip(this.request(changes).await) {
                 // Whoever asked has given up and counts it as unknown.
                 drop(reply.send(outcome));
             }
@@ -176,7 +174,7 @@ impl Queue {
         let (reply, receiver) = oneshot::channel();
         let key = self.next_key;
         self.next_key += 1;
-        self.waiting.push(Waiting {
+        self.waiting.push_back(Waiting {
             key,
             change,
             until,

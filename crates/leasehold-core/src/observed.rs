@@ -30,7 +30,7 @@ pub struct Observed<R> {
     register: Arc<R>,
     door: Arc<dyn Door>,
     poll: Duration,
-    sightings: Arc<Mutex<BTreeMap<LeaseName, Sighting>>>,
+    sightings: Arc<Mutex<Sightings>>,
 }
 
 /// When a revision was first seen.
@@ -38,6 +38,51 @@ pub struct Observed<R> {
 struct Sighting {
     revision: Revision,
     first: BootInstant,
+}
+
+/// How many sightings are remembered at least before the first is forgotten.
+const SIGHTINGS: usize = 1 << 17;
+
+/// The latest sighting of each name. Bounded: the names that were not read for the longest are forgotten, which
+/// prolongs a wait for them and never shortens one.
+#[derive(Debug, Default)]
+struct Sightings {
+    recent: BTreeMap<LeaseName, Sighting>,
+    /// Those that were read before the recent ones.
+    earlier: BTreeMap<LeaseName, Sighting>,
+}
+
+impl Sightings {
+    /// When this revision was first seen: at `now` unless it was seen before.
+    fn first(&mut self, name: &LeaseName, revision: &Revision, now: BootInstant) -> BootInstant {
+        if let Some(known) = self.recent.get(name)
+            && known.revision == *revision
+        {
+            return known.first;
+        }
+        let first = match self.earlier.remove(name) {
+            Some(known) if known.revision == *revision && !self.recent.contains_key(name) => {
+                known.first
+            }
+            _ => now,
+        };
+        let revision = revision.clone();
+        self.insert(name.clone(), Sighting { revision, first });
+        first
+    }
+
+    fn insert(&mut self, name: LeaseName, sighting: Sighting) {
+        self.earlier.remove(&name);
+        self.recent.insert(name, sighting);
+        if self.recent.len() >= SIGHTINGS {
+            self.earlier = std::mem::take(&mut self.recent);
+        }
+    }
+
+    fn forget(&mut self, name: &LeaseName) {
+        self.recent.remove(name);
+        self.earlier.remove(name);
+    }
 }
 
 /// A record as it was read, with its instants on this observer's clock.
@@ -69,6 +114,9 @@ impl<R: Register> Observed<R> {
 
     async fn sight(&self, name: &LeaseName, until: BootInstant) -> Result<Option<Sight>> {
         let read = self.register.read(name, until).await?;
+        if read.is_none() {
+            self.sightings().forget(name);
+        }
         Ok(read.map(|(bytes, revision)| self.saw(name, &bytes, revision)))
     }
 
@@ -76,21 +124,14 @@ impl<R: Register> Observed<R> {
     fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision) -> Sight {
         let now = self.door.now();
         let record = Record::decode(bytes);
-        let first = {
-            let mut sightings = self.sightings();
-            match sightings.get(name) {
-                Some(sighting) if sighting.revision == revision => sighting.first,
-                _ => {
-                    sightings.insert(
-                        name.clone(),
-                        Sighting {
-                            revision: revision.clone(),
-                            first: now,
-                        },
-                    );
-                    now
-                }
-            }
+        let timed =
+            record.origin == Origin::Leasehold && !(record.wait.is_zero() && record.hold.is_zero());
+        let first = if timed {
+            self.sightings().first(name, &revision, now)
+        } else {
+            // Nothing of it depends on when it was first seen.
+            self.sightings().forget(name);
+            now
         };
         let instants = (record.origin == Origin::Leasehold).then(|| {
             let believe_from = first.plus(record.wait).as_nanos();
@@ -173,7 +214,7 @@ impl<R: Register> Observed<R> {
         (last + 1).max(if wall < MAX_INDEX / 2 { wall } else { 0 })
     }
 
-    fn sightings(&self) -> MutexGuard<'_, BTreeMap<LeaseName, Sighting>> {
+    fn sightings(&self) -> MutexGuard<'_, Sightings> {
         self.sightings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
