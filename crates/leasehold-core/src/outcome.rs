@@ -40,7 +40,8 @@ impl Core {
         last_send: BootInstant,
     ) -> Resolved {
         // Nothing was sent before, so what is known now is final.
-        let mut unknown = match known(outcome, change.attempt()) {
+        let (attempt, period) = (change.attempt(), change.record().period);
+        let mut unknown = match known(outcome, attempt, period) {
             Ok(resolved) => return resolved,
             Err(error) => error,
         };
@@ -65,7 +66,7 @@ impl Core {
                 .batch
                 .one(change.clone(), self.request_until(last_send))
                 .await;
-            match known(outcome, change.attempt()) {
+            match known(outcome, attempt, period) {
                 // This send was not applied; the earlier one still may be.
                 Ok(Resolved::NotApplied(error)) | Err(error) => unknown = error,
                 Ok(resolved) => return resolved,
@@ -83,12 +84,17 @@ impl Core {
 
 /// What the outcome of one send says, or why it says nothing. A refusal whose found record shows this attempt's id is
 /// a success: an earlier send of it was applied.
-pub(crate) fn known(outcome: Outcome, attempt: AttemptId) -> Result<Resolved, Error> {
+pub(crate) fn known(
+    outcome: Outcome,
+    attempt: AttemptId,
+    period: Option<Duration>,
+) -> Result<Resolved, Error> {
     Ok(match outcome {
         Outcome::Refused { found: Some(found) } if shows(&found, attempt) => {
             Resolved::Applied(Applied {
                 index: found.index,
-                granted: found.record.period.unwrap_or_default(),
+                // A record's lengths may have been rounded up.
+                granted: found.record.period.min(period).unwrap_or_default(),
                 counted_from: None,
                 extended: true,
                 wait: found.wait,

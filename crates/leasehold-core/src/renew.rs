@@ -159,16 +159,17 @@ impl Core {
             }
             let outcomes = self.batch.many(changes).await;
             for ((place, term, renewal, turn), outcome) in ready.into_iter().zip(outcomes) {
-                let unsettled = match known(outcome, renewal.take.attempt) {
-                    Ok(resolved) => match self.learn(&term, &renewal, resolved) {
-                        Learnt::Result(result) => {
-                            tell(place, result);
-                            continue;
-                        }
-                        Learnt::TooLate(index) => Ok(index),
-                    },
-                    Err(unknown) => Err(Outcome::Unknown(unknown)),
-                };
+                let unsettled =
+                    match known(outcome, renewal.take.attempt, renewal.take.record.period) {
+                        Ok(resolved) => match self.learn(&term, &renewal, resolved) {
+                            Learnt::Result(result) => {
+                                tell(place, result);
+                                continue;
+                            }
+                            Learnt::TooLate(index) => Ok(index),
+                        },
+                        Err(unknown) => Err(Outcome::Unknown(unknown)),
+                    };
                 // What takes longer must not hold up the others.
                 let (core, results) = (self.clone(), results.clone());
                 self.door.spawn(Box::pin(async move {
@@ -245,7 +246,7 @@ impl Core {
 
     /// A success still helps up to the term's own deadline; later ones are only learnt to be given back.
     async fn resolve_renewal(&self, term: &Term, renewal: &Renewal, outcome: Outcome) -> Resolved {
-        match known(outcome, renewal.take.attempt) {
+        match known(outcome, renewal.take.attempt, renewal.take.record.period) {
             Ok(resolved) => resolved,
             Err(error) => {
                 let change = Change::Take(renewal.take.clone());

@@ -118,6 +118,24 @@ fn renew_all_learns_of_each_request_as_it_is_answered() {
     });
 }
 
+/// Two leases of one name are never in one request (the faulty store sees to that), and the second one is told that it
+/// is not the latest any more.
+#[test]
+fn renew_all_sends_one_change_a_name() {
+    let (sim, _, faulty, manager) = world(8);
+    sim.block_on(async {
+        let mut lease = take(&manager, "x", PERIOD).await;
+        let mut proxy = manager.get_lease("x").await.unwrap().unwrap();
+        let before = faulty.requests().len();
+        let results = manager.renew_all([&mut lease, &mut proxy], PERIOD).await;
+        assert!(results[0].is_ok());
+        let error = results[1].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Changed);
+        assert_eq!(faulty.requests()[before..], [1, 1]);
+        assert!(lease.is_current());
+    });
+}
+
 /// A lease that was held for a while is renewed in time when it begins to be kept alive.
 #[test]
 fn keep_alive_renews_in_time_what_is_nearly_over() {

@@ -300,6 +300,43 @@ fn a_watch_tells_an_absence_once() {
     });
 }
 
+/// A steal whose outcome stays unknown is given back once it is seen to have been applied: the name is held by nobody
+/// until the replaced term is waited out, and not longer.
+#[test]
+fn an_unknown_steal_is_given_back_and_still_waits() {
+    let (sim, door, faulty, ours) = world(11);
+    let other = manager(faulty.clone(), &door);
+    sim.block_on(async {
+        let held = other
+            .acquire_lease("x", "holder", 0, PERIOD * 5)
+            .await
+            .unwrap()
+            .unwrap();
+        let end = held.deadline().unwrap();
+        faulty.then(Fault::LoseReply).always(Some(Fault::Lose));
+        let healer = async {
+            door.sleep_until(door.now().plus(SECOND * 8)).await;
+            faulty.heal().fail_reads(3);
+            door.sleep_until(door.now().plus(SECOND)).await;
+            faulty.fail_reads(0);
+        };
+        let steal = ours.steal_lease("x", "thief", 0, SECOND * 8, held.index());
+        let (stolen, ()) = futures_util::future::join(steal, healer).await;
+        assert_eq!(stolen.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        door.sleep_until(door.now().plus(SECOND * 3)).await;
+        let status = ours.status("x").await.unwrap().unwrap();
+        assert_eq!(status.machine_id(), None);
+        assert!(!status.is_vacant(), "the holder may still believe");
+        door.sleep_until(end.minus(SECOND / 10)).await;
+        assert!(held.is_current());
+        let early = ours.acquire_lease("x", "m", 0, PERIOD).await.unwrap();
+        assert!(early.is_none());
+        door.sleep_until(end).await;
+        let lease = ours.acquire_lease("x", "m", 0, PERIOD).await.unwrap();
+        assert!(lease.unwrap().begin().unwrap() >= end);
+    });
+}
+
 /// A store of some oddity: it signals without end, or not at all any more; its listings are slow; its close hangs.
 #[derive(Debug)]
 struct Odd {
