@@ -1,4 +1,6 @@
 //! Group commit: what arrives while a request is in flight goes with the next one; no delay is added when idle.
+//!
+//! A request that hangs does not take the others with it: what has waited for a quarter of its time goes out beside it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +12,10 @@ use crate::error::{Error, ErrorKind};
 use crate::store::{Change, Outcome, Store};
 use crate::time::BootInstant;
 
-/// Sends changes to the store, one request at a time.
+/// How many requests may be in flight where earlier ones hang.
+const MOST_IN_FLIGHT: u32 = 4;
+
+/// Sends changes to the store, one request at a time as long as they are answered.
 #[derive(Debug)]
 pub(crate) struct Batch {
     store: Arc<dyn Store>,
@@ -21,7 +26,7 @@ pub(crate) struct Batch {
 
 #[derive(Debug, Default)]
 struct Queue {
-    in_flight: bool,
+    in_flight: u32,
     next_key: u64,
     waiting: VecDeque<Waiting>,
 }
@@ -66,13 +71,13 @@ impl Batch {
         }
         let queued = {
             let mut queue = self.lock();
-            if queue.in_flight {
+            if queue.in_flight > 0 {
                 Ok(changes
                     .into_iter()
                     .map(|(change, at)| (queue.push(change, at), at))
                     .collect::<Vec<_>>())
             } else {
-                queue.in_flight = true;
+                queue.in_flight = 1;
                 Err(changes)
             }
         };
@@ -84,8 +89,15 @@ impl Batch {
             }
             Ok(waiting) => {
                 let mut outcomes = Vec::with_capacity(waiting.len());
-                for ((key, reply), at) in waiting {
-                    outcomes.push(match until(&self.door, at, reply).await {
+                for ((key, mut reply), at) in waiting {
+                    let now = self.door.now();
+                    let patience = now.plus(at.since(now) / 4);
+                    let mut answer = until(&self.door, patience, &mut reply).await;
+                    if answer.is_none() {
+                        self.beside(key);
+                        answer = until(&self.door, at, reply).await;
+                    }
+                    outcomes.push(match answer {
                         Some(Ok(outcome)) => outcome,
                         Some(Err(_)) => Outcome::Unknown(Error::new(
                             ErrorKind::Unavailable,
@@ -96,6 +108,17 @@ impl Batch {
                 }
                 outcomes
             }
+        }
+    }
+
+    /// A change has waited for long: if it was not sent yet it goes out beside the requests that hang.
+    fn beside(self: &Arc<Self>, key: u64) {
+        let mut queue = self.lock();
+        let waits = queue.waiting.iter().any(|waiting| waiting.key == key);
+        if waits && queue.in_flight < MOST_IN_FLIGHT {
+            queue.in_flight += 1;
+            drop(queue);
+            self.next();
         }
     }
 
@@ -134,7 +157,7 @@ impl Batch {
     fn next(self: &Arc<Self>) {
         let mut queue = self.lock();
         if queue.waiting.is_empty() {
-            queue.in_flight = false;
+            queue.in_flight = queue.in_flight.saturating_sub(1);
             return;
         }
         drop(queue);

@@ -154,7 +154,7 @@ impl Held {
         }
     }
 
-    /// Stops the renewals and releases the lease: the name is vacant at once.
+    /// Stops the renewals and releases the lease: see [`Lease::release`].
     ///
     /// Cancel-safe: a dropped call goes on in the background.
     ///

@@ -177,7 +177,7 @@ impl Manager {
     }
 
     /// Ends the term of the grant with this index. The name is held by nobody until that grant can no longer be
-    /// believed, unless the lessee is [assumed dead](Displace::assume_dead). Returns the status afterwards.
+    /// believed, unless the lessee is [assumed dead](Displace::assume_dead). Returns the status as the change left it.
     ///
     /// # Errors
     /// As [`Manager::steal_lease`].
@@ -200,7 +200,8 @@ impl Manager {
     /// is a clean one. If the assertion is false there are two lessees with one fence.
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`] where another term stands, [`ErrorKind::Gone`] where none does.
+    /// [`ErrorKind::Changed`] where another term stands, [`ErrorKind::Gone`] or [`ErrorKind::Expired`] where none does,
+    /// [`ErrorKind::Foreign`] where the record cannot be judged, and as any read.
     pub async fn resume(&self, name: impl AsRef<str>, fence: u64) -> Result<Lease> {
         let name = LeaseName::new(name)?;
         let seen = self.core.get("resume", &name).await?;
@@ -269,7 +270,8 @@ impl Manager {
     /// Leases that are still held run out.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] where something was still outstanding at the limit.
+    /// [`ErrorKind::Unavailable`] where something was still outstanding, or the store not closed, at the limit.
+    /// [`ErrorKind::InvalidInput`] in a forked child.
     pub async fn shutdown(&self, limit: Duration) -> Result<()> {
         let core = &self.core;
         core.own_process()

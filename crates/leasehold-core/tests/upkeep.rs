@@ -136,6 +136,26 @@ fn renew_all_sends_one_change_a_name() {
     });
 }
 
+/// A request that hangs takes no other lease with it.
+#[test]
+fn a_hanging_request_does_not_hold_up_the_others() {
+    let (sim, door, faulty, manager) = world(9);
+    sim.block_on(async {
+        let short = Duration::from_secs(3);
+        let mut lease = take(&manager, "b", short).await;
+        faulty.then_for(&name("a"), Fault::Hang);
+        let hanging = async { drop(manager.acquire_lease("a", "m", 0, PERIOD).await) };
+        let renewing = async {
+            let start = door.now();
+            door.sleep_until(start.plus(short / 3)).await;
+            lease.renew(short).await.unwrap();
+            assert!(door.now().since(start) < short);
+            assert!(lease.is_current());
+        };
+        futures_util::future::join(hanging, renewing).await;
+    });
+}
+
 /// A lease that was held for a while is renewed in time when it begins to be kept alive.
 #[test]
 fn keep_alive_renews_in_time_what_is_nearly_over() {

@@ -337,6 +337,33 @@ fn an_unknown_steal_is_given_back_and_still_waits() {
     });
 }
 
+/// An acquire whose outcome stays unknown is fenced off: a send of it that arrives still later finds its vacancy gone.
+#[test]
+fn an_unknown_acquire_is_fenced_off() {
+    for failing_reads in [0, 2] {
+        let (sim, door, faulty, manager) = world(12);
+        sim.block_on(async {
+            let start = door.now();
+            let second = |n: u32| start.plus(SECOND * n);
+            faulty
+                .then(Fault::Late(SECOND * 10))
+                .always(Some(Fault::Lose));
+            faulty.fail_reads(failing_reads);
+            let healer = async {
+                door.sleep_until(second(8).plus(SECOND / 5)).await;
+                faulty.heal();
+            };
+            let acquire = manager.acquire_lease("x", "m", 0, SECOND * 8);
+            let (acquired, ()) = futures_util::future::join(acquire, healer).await;
+            let error = acquired.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+            door.sleep_until(second(11)).await;
+            let status = manager.status("x").await.unwrap();
+            assert!(status.unwrap().is_vacant(), "the late send was applied");
+        });
+    }
+}
+
 /// A store of some oddity: it signals without end, or not at all any more; its listings are slow; its close hangs.
 #[derive(Debug)]
 struct Odd {
