@@ -66,9 +66,7 @@ impl Core {
         let _turn = self.names.turn(&name).await;
         let mut vacancy = self.vacancy(&name);
         loop {
-            if progress.is_abandoned() {
-                return Err(Error::new(ErrorKind::Unavailable, "given up"));
-            }
+            progress.awaited()?;
             let body = Arc::new(grant.body(&self, vacancy.ended.clone(), &vacancy.kept));
             let (take, sent) = self.take(
                 &name,
@@ -124,6 +122,7 @@ impl Core {
     ) -> Result<Lease> {
         let _turn = self.names.turn(&name).await;
         let seen = self.displaced(&name, &displace, "steal").await?;
+        progress.awaited()?;
         let ended = Ended {
             how: EndedHow::Stolen,
             by: Some(grant.machine_id.clone()),
@@ -171,6 +170,7 @@ impl Core {
     ) -> Result<Status> {
         let _turn = self.names.turn(&name).await;
         let seen = self.displaced(&name, &displace, "break").await?;
+        progress.awaited()?;
         let ended = Ended {
             how: EndedHow::Broken,
             by: Some(self.machine_id.clone()),
@@ -185,14 +185,22 @@ impl Core {
         let vacate = self.vacate(&name, displace.index, &seen.record, ended, reopen);
         progress.sending();
         let last_send = self.door.now().plus(self.timeout);
+        let record = vacate.record.clone();
         match self.resolve(Change::Vacate(vacate), last_send).await {
-            Resolved::Applied(_) => match self.get("break", &name).await? {
-                Some(seen) => Ok(Status::new(name, seen)),
-                None => Err(Error::new(
-                    ErrorKind::Gone,
-                    "it was broken, and its record is gone since",
-                )),
-            },
+            Resolved::Applied(applied) => {
+                // Known without another read, which might fail: what was left of the grant before is a bound.
+                let replaced = match displace.assume_dead {
+                    true => Duration::ZERO,
+                    false => seen.left.unwrap_or_default(),
+                };
+                let tombstone = Seen {
+                    index: applied.index,
+                    record,
+                    wait: applied.wait,
+                    left: Some(applied.wait.max(replaced)),
+                };
+                Ok(Status::new(name, tombstone))
+            }
             Resolved::Refused(found) => Err(self.moved(&name, displace.index, found)),
             Resolved::NotApplied(error) => Err(error),
             Resolved::Unknown(error) => Err(unknown(
@@ -295,8 +303,16 @@ impl Core {
     /// A grant stayed unknown, and the time for sending it again is over. If it was applied after all it is given back;
     /// if an acquire could still be applied later, the vacancy that it names is made to move on.
     async fn fence_off(&self, name: &LeaseName, take: &Take) {
-        let Ok(seen) = self.get("acquire", name).await else {
-            return;
+        let at = self.door.now().plus(self.timeout);
+        let mut pause = Duration::from_millis(20);
+        let seen = loop {
+            match self.get("acquire", name).await {
+                Ok(seen) => break seen,
+                Err(_) if self.door.now().plus(pause) < at => self.door.sleep(pause).await,
+                // It holds at most one period from its application.
+                Err(_) => return,
+            }
+            pause = (pause * 2).min(Duration::from_secs(1));
         };
         if let Some(seen) = &seen
             && shows(seen, take.attempt)

@@ -1,5 +1,8 @@
 //! Group commit: what arrives while a request is in flight goes with the next one; no delay is added when idle.
+//!
+//! A request that hangs does not take the others with it: what has waited for a quarter of its time goes out beside it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -9,7 +12,10 @@ use crate::error::{Error, ErrorKind};
 use crate::store::{Change, Outcome, Store};
 use crate::time::BootInstant;
 
-/// Sends changes to the store, one request at a time.
+/// How many requests may be in flight where earlier ones hang.
+const MOST_IN_FLIGHT: u32 = 4;
+
+/// Sends changes to the store, one request at a time as long as they are answered.
 #[derive(Debug)]
 pub(crate) struct Batch {
     store: Arc<dyn Store>,
@@ -20,9 +26,9 @@ pub(crate) struct Batch {
 
 #[derive(Debug, Default)]
 struct Queue {
-    in_flight: bool,
+    in_flight: u32,
     next_key: u64,
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
@@ -53,20 +59,25 @@ impl Batch {
         outcomes.pop().unwrap_or_else(missing)
     }
 
-    /// Sends changes of different names together. One outcome a change, in order.
+    /// How many changes one request carries.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Sends changes of different names together, no more than one request carries. One outcome a change, in order.
     pub(crate) async fn many(self: &Arc<Self>, changes: Vec<Bounded>) -> Vec<Outcome> {
         if changes.is_empty() {
             return Vec::new();
         }
         let queued = {
             let mut queue = self.lock();
-            if queue.in_flight {
+            if queue.in_flight > 0 {
                 Ok(changes
                     .into_iter()
                     .map(|(change, at)| (queue.push(change, at), at))
                     .collect::<Vec<_>>())
             } else {
-                queue.in_flight = true;
+                queue.in_flight = 1;
                 Err(changes)
             }
         };
@@ -74,12 +85,19 @@ impl Batch {
             Err(changes) => {
                 // Whatever becomes of this future, the next request must go out.
                 let _next = Next(self);
-                self.send(changes).await
+                self.request(changes).await
             }
             Ok(waiting) => {
                 let mut outcomes = Vec::with_capacity(waiting.len());
-                for ((key, reply), at) in waiting {
-                    outcomes.push(match until(&self.door, at, reply).await {
+                for ((key, mut reply), at) in waiting {
+                    let now = self.door.now();
+                    let patience = now.plus(at.since(now) / 4);
+                    let mut answer = until(&self.door, patience, &mut reply).await;
+                    if answer.is_none() {
+                        self.beside(key);
+                        answer = until(&self.door, at, reply).await;
+                    }
+                    outcomes.push(match answer {
                         Some(Ok(outcome)) => outcome,
                         Some(Err(_)) => Outcome::Unknown(Error::new(
                             ErrorKind::Unavailable,
@@ -90,6 +108,17 @@ impl Batch {
                 }
                 outcomes
             }
+        }
+    }
+
+    /// A change has waited for long: if it was not sent yet it goes out beside the requests that hang.
+    fn beside(self: &Arc<Self>, key: u64) {
+        let mut queue = self.lock();
+        let waits = queue.waiting.iter().any(|waiting| waiting.key == key);
+        if waits && queue.in_flight < MOST_IN_FLIGHT {
+            queue.in_flight += 1;
+            drop(queue);
+            self.next();
         }
     }
 
@@ -108,19 +137,6 @@ impl Batch {
         }
     }
 
-    async fn send(&self, mut changes: Vec<Bounded>) -> Vec<Outcome> {
-        if changes.len() <= self.size {
-            return self.request(changes).await;
-        }
-        let mut outcomes = Vec::with_capacity(changes.len());
-        while !changes.is_empty() {
-            let rest = changes.split_off(self.size.min(changes.len()));
-            outcomes.append(&mut self.request(changes).await);
-            changes = rest;
-        }
-        outcomes
-    }
-
     async fn request(&self, changes: Vec<Bounded>) -> Vec<Outcome> {
         let count = changes.len();
         let at = changes
@@ -136,18 +152,23 @@ impl Batch {
         outcomes
     }
 
-    /// The next request: everything that waits, in a task of its own.
+    /// The next request: what waits, as far as one request carries it, in a task of its own. Each request's outcomes
+    /// are told before the next one is sent.
     fn next(self: &Arc<Self>) {
         let mut queue = self.lock();
         if queue.waiting.is_empty() {
-            queue.in_flight = false;
+            queue.in_flight = queue.in_flight.saturating_sub(1);
             return;
         }
         drop(queue);
         let this = self.clone();
         self.door.spawn(Box::pin(async move {
             let _next = Next(&this);
-            let waiting = std::mem::take(&mut this.lock().waiting);
+            let waiting: Vec<Waiting> = {
+                let mut queue = this.lock();
+                let count = this.size.min(queue.waiting.len());
+                queue.waiting.drain(..count).collect()
+            };
             let mut replies = Vec::with_capacity(waiting.len());
             let mut changes = Vec::with_capacity(waiting.len());
             for entry in waiting {
@@ -159,7 +180,7 @@ impl Batch {
             if changes.is_empty() {
                 return;
             }
-            for (reply, outcome) in replies.into_iter().zip(this.send(changes).await) {
+            for (reply, outcome) in replies.into_iter().zip(this.request(changes).await) {
                 // Whoever asked has given up and counts it as unknown.
                 drop(reply.send(outcome));
             }
@@ -176,7 +197,7 @@ impl Queue {
         let (reply, receiver) = oneshot::channel();
         let key = self.next_key;
         self.next_key += 1;
-        self.waiting.push(Waiting {
+        self.waiting.push_back(Waiting {
             key,
             change,
             until,

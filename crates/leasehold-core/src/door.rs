@@ -39,6 +39,8 @@ pub trait Door: Debug + Send + Sync + 'static {
 pub(crate) trait DoorExt {
     fn sleep(&self, length: Duration) -> BoxFuture<'static, ()>;
     fn attempt_id(&self) -> AttemptId;
+    /// As many ids, asked for at once.
+    fn attempt_ids(&self, count: usize) -> Vec<AttemptId>;
     /// A fraction in `0.0..1.0`.
     fn chance(&self) -> f64;
 }
@@ -52,6 +54,12 @@ impl DoorExt for dyn Door {
         let mut id = [0; 16];
         self.random(&mut id);
         AttemptId(id)
+    }
+
+    fn attempt_ids(&self, count: usize) -> Vec<AttemptId> {
+        let mut ids = vec![[0; 16]; count];
+        self.random(ids.as_flattened_mut());
+        ids.into_iter().map(AttemptId).collect()
     }
 
     fn chance(&self) -> f64 {

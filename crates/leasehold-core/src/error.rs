@@ -103,9 +103,10 @@ impl Error {
         )
     }
 
-    /// A copy without the driver's error, for telling the same failure to several callers.
+    /// The same failure once more, to be told to several callers: a store's answer for each change of a request that
+    /// failed as a whole. The driver's error becomes part of the message, as it cannot be copied.
     #[must_use]
-    pub(crate) fn copy(&self) -> Self {
+    pub fn duplicate(&self) -> Self {
         let message = match &self.0.source {
             Some(source) => format!("{}: {source}", self.0.message),
             None => self.0.message.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::sync::{Mutex, watch};
 
-use crate::belief::Term;
+use crate::belief::{Standing, Term};
 use crate::door::{Door, DoorExt, Driven};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
@@ -124,7 +124,7 @@ impl Held {
             return Ok(());
         }
         Err(match &*self.loss.borrow() {
-            Some(error) => error.copy(),
+            Some(error) => error.duplicate(),
             None if self.term.is_over() => expired(&self.term),
             None => Error::new(
                 ErrorKind::Unavailable,
@@ -139,7 +139,7 @@ impl Held {
         let mut loss = self.loss.clone();
         loop {
             if let Some(error) = &*loss.borrow_and_update() {
-                return error.copy();
+                return error.duplicate();
             }
             if self.term.is_over() {
                 return expired(&self.term);
@@ -154,7 +154,7 @@ impl Held {
         }
     }
 
-    /// Stops the renewals and releases the lease: the name is vacant at once.
+    /// Stops the renewals and releases the lease: see [`Lease::release`].
     ///
     /// Cancel-safe: a dropped call goes on in the background.
     ///
@@ -169,7 +169,7 @@ impl Held {
             match lease {
                 Some(lease) => lease.release().await,
                 None => Err(match &*loss.borrow() {
-                    Some(error) => error.copy(),
+                    Some(error) => error.duplicate(),
                     None => expired(&term),
                 }),
             }
@@ -179,15 +179,25 @@ impl Held {
 
     /// Stops the renewals and gives the lease back as it is.
     ///
+    /// Cancel-safe: a dropped call releases the lease in the background, as dropping the guard does.
+    ///
     /// # Errors
     /// How the lease was lost, if it was.
     pub async fn into_lease(self) -> Result<Lease> {
         _ = self.control.send(Control::Stop);
-        let lease = self.lease.lock().await.take();
-        lease.ok_or_else(|| match &*self.loss.borrow() {
-            Some(error) => error.copy(),
-            None => expired(&self.term),
+        let (lease, loss, term) = (self.lease.clone(), self.loss.clone(), self.term.clone());
+        Driven::new(&self.door, move |abandoned| async move {
+            let lease = lease.lock().await.take();
+            if abandoned.is_set() {
+                dropped(lease).await;
+                return Err(expired(&term));
+            }
+            lease.ok_or_else(|| match &*loss.borrow() {
+                Some(error) => error.duplicate(),
+                None => expired(&term),
+            })
         })
+        .await
     }
 }
 
@@ -236,10 +246,17 @@ impl Keeper {
         let Some(lease) = held.as_mut() else { return };
         let mut failures = 0;
         let mut last_error: Option<Error> = None;
-        let mut renewed = self.door.now();
+        let mut renewed = self.asked(lease);
+        let mut earliest = BootInstant::ZERO;
         let loss = loop {
-            let wake = renewed.plus(self.pause(failures));
             let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
+            let mut pause = self.pause(failures);
+            if failures > 0 {
+                // Until the last moment that counts: what is left is halved rather than given up.
+                let half = deadline.since(renewed) / 2;
+                pause = pause.min(half.max(Duration::from_millis(1)));
+            }
+            let wake = renewed.plus(pause).max(earliest);
             if self
                 .stopped_before(self.door.clone().sleep_until(wake.min(deadline)))
                 .await
@@ -264,7 +281,14 @@ impl Keeper {
             };
             renewed = self.door.now();
             match result {
-                Ok(()) => failures = 0,
+                Ok(()) => {
+                    failures = 0;
+                    // Soon where it was known late, but never without a pause.
+                    let half = self.term.left() / 2;
+                    let pause = (self.period / 40).min(half);
+                    earliest = renewed.plus(pause.max(Duration::from_millis(1)));
+                    renewed = self.asked(lease);
+                }
                 Err(error) if error.is_lost() || error.kind() == ErrorKind::Foreign => {
                     break Some(error);
                 }
@@ -282,10 +306,25 @@ impl Keeper {
                 *held = None;
                 _ = lost.send(Some(Arc::new(error)));
             }
-            None if *self.control.borrow() == Control::Dropped => self.dropped(held.take()).await,
+            None if *self.control.borrow() == Control::Dropped => dropped(held.take()).await,
             // The guard takes the lease out of its place.
             None => {}
         }
+    }
+
+    /// When the present grant was asked for, which may be long before it was known. A claim has none: it is current
+    /// only after its own renewal.
+    fn asked(&self, lease: &Lease) -> BootInstant {
+        let Some(deadline) = self.term.deadline() else {
+            return match self.term.state().standing {
+                Standing::Claim => BootInstant::ZERO,
+                Standing::Handle | Standing::Proxy => self.door.now(),
+            };
+        };
+        let period = lease.period();
+        let margin = lease.core.capabilities.margin(period);
+        let asked = deadline.plus(margin).minus(period);
+        asked.min(self.door.now())
     }
 
     /// A third of the period with a tenth of jitter; after failures sooner, backing off to that.
@@ -311,17 +350,18 @@ impl Keeper {
             Either::Right((output, _)) => Some(output),
         }
     }
+}
 
-    async fn dropped(self, lease: Option<Lease>) {
-        let Some(lease) = lease else { return };
-        // Somebody may still be at work under this term.
-        if lease.term.is_viewed() {
-            tracing::warn!(name = %lease.name(), "guard dropped while its term is in use: the lease runs out by itself");
-            return;
-        }
-        let name = lease.name().clone();
-        if let Err(error) = lease.release().await {
-            tracing::warn!(%name, %error, "release after drop failed");
-        }
+/// The guard is gone: its lease is given back, unless it is still in use.
+async fn dropped(lease: Option<Lease>) {
+    let Some(lease) = lease else { return };
+    // Somebody may still be at work under this term.
+    if lease.term.is_viewed() {
+        tracing::warn!(name = %lease.name(), "guard dropped while its term is in use: the lease runs out by itself");
+        return;
+    }
+    let name = lease.name().clone();
+    if let Err(error) = lease.release().await {
+        tracing::warn!(%name, %error, "release after drop failed");
     }
 }

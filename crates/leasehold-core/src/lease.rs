@@ -101,14 +101,15 @@ impl Lease {
     }
 
     /// Relinquishes the ownership back to the registry: belief ends before the request is sent, and the name is vacant
-    /// at once.
+    /// at once (after a steal: not before the replaced term, and what it waited for itself, is waited out).
     ///
     /// A release through a proxy is a break: the name is held by nobody until the grant it ends has run out.
     ///
     /// Cancel-safe: a dropped call goes on in the background.
     ///
     /// # Errors
-    /// As [`Lease::renew`]. Where the outcome is unknown it goes on being resolved until the deadline.
+    /// As [`Lease::renew`]; [`ErrorKind::Foreign`] for a proxy of a term whose end nobody knows. Where the outcome is
+    /// unknown it goes on being resolved until the deadline.
     pub async fn release(self) -> Result<()> {
         self.core.clone().release(&self.term).await
     }

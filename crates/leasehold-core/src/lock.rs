@@ -123,7 +123,12 @@ impl Lock {
         let door = &self.manager.core.door;
         let name = LeaseName::new(&self.request.name)?;
         // From before the first try, so that no release falls between.
-        let mut signals = self.manager.core.store.watch(Scope::Name(name.clone()));
+        let mut signals = self
+            .manager
+            .core
+            .store
+            .watch(Scope::Name(name.clone()))
+            .fuse();
         let mut pause = Duration::from_millis(10);
         // However short the wait, one try is made in earnest.
         let mut bound = at.max(door.now().plus(FIRST_TRY));

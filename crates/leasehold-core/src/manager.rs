@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::builder::Builder;
 use crate::capabilities::Capabilities;
 use crate::door::{Abandoned, Door, DoorExt, Driven, until};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,7 @@ use crate::lease::Lease;
 use crate::lock::Lock;
 use crate::name::{LeaseName, Prefix};
 use crate::names::Names;
-use crate::record::{Ended, check_machine_id};
+use crate::record::Ended;
 use crate::request::{Attempt, Displace, Request};
 use crate::status::{Listing, Status};
 use crate::store::{Page, Scope, Seen, Store};
@@ -67,101 +68,11 @@ const VACANCIES: usize = 1024;
 /// How many records a page of a listing asks for.
 const PAGE: usize = 1000;
 
-/// Makes a [`Manager`].
-#[derive(Debug)]
-pub struct Builder {
-    store: Arc<dyn Store>,
-    door: Arc<dyn Door>,
-    machine_id: Option<String>,
-    timeout: Duration,
-}
-
-impl Builder {
-    /// The machine id of this manager's leases where a request names none.
-    ///
-    /// The default is `POD_NAME` or the host's name, with the process id and 64 random bits, so that no two processes
-    /// ever share one.
-    #[must_use]
-    pub fn machine_id(mut self, id: impl Into<String>) -> Self {
-        self.machine_id = Some(id.into());
-        self
-    }
-
-    /// How long an operation may take before it reports an error; 10 s by default. A change that was sent goes on
-    /// being resolved in the background.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// The manager.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a machine id that is none, or a time-out under 1 ms.
-    pub fn build(self) -> Result<Manager> {
-        if self.timeout < Duration::from_millis(1) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "the time-out is under 1 ms",
-            ));
-        }
-        let machine_id = match self.machine_id {
-            Some(id) => id,
-            None => default_machine_id(&self.door),
-        };
-        check_machine_id(&machine_id)?;
-        Ok(Manager {
-            core: Arc::new(Core {
-                batch: Arc::new(Batch::new(self.store.clone(), self.door.clone())),
-                capabilities: self.store.connected(),
-                names: Arc::default(),
-                vacancies: Mutex::default(),
-                closed: AtomicBool::new(false),
-                process: self.door.process(),
-                timeout: self.timeout,
-                store: self.store,
-                door: self.door,
-                machine_id,
-            }),
-        })
-    }
-}
-
-fn default_machine_id(door: &Arc<dyn Door>) -> String {
-    let host = std::env::var("POD_NAME")
-        .ok()
-        .filter(|pod| check_machine_id(pod).is_ok() && pod.len() <= 255);
-    let host = host.unwrap_or_else(|| {
-        let name = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        if check_machine_id(&name).is_ok() {
-            name
-        } else {
-            "localhost".into()
-        }
-    });
-    let mut random = [0; 8];
-    door.random(&mut random);
-    format!(
-        "{host}-{}-{:016x}",
-        door.process(),
-        u64::from_le_bytes(random)
-    )
-}
-
 impl Manager {
     /// Makes a manager of a store; the door is the one the store was made with.
     #[must_use]
     pub fn builder(store: Arc<dyn Store>, door: Arc<dyn Door>) -> Builder {
-        Builder {
-            store,
-            door,
-            machine_id: None,
-            timeout: Duration::from_secs(10),
-        }
+        Builder::new(store, door)
     }
 
     /// Fetches a lease only if it exists: none where nobody holds the name (a tombstone, an expired lease).
@@ -266,7 +177,7 @@ impl Manager {
     }
 
     /// Ends the term of the grant with this index. The name is held by nobody until that grant can no longer be
-    /// believed, unless the lessee is [assumed dead](Displace::assume_dead). Returns the status afterwards.
+    /// believed, unless the lessee is [assumed dead](Displace::assume_dead). Returns the status as the change left it.
     ///
     /// # Errors
     /// As [`Manager::steal_lease`].
@@ -289,7 +200,8 @@ impl Manager {
     /// is a clean one. If the assertion is false there are two lessees with one fence.
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`] where another term stands, [`ErrorKind::Gone`] where none does.
+    /// [`ErrorKind::Changed`] where another term stands, [`ErrorKind::Gone`] or [`ErrorKind::Expired`] where none does,
+    /// [`ErrorKind::Foreign`] where the record cannot be judged, and as any read.
     pub async fn resume(&self, name: impl AsRef<str>, fence: u64) -> Result<Lease> {
         let name = LeaseName::new(name)?;
         let seen = self.core.get("resume", &name).await?;
@@ -358,9 +270,12 @@ impl Manager {
     /// Leases that are still held run out.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] where something was still outstanding at the limit.
+    /// [`ErrorKind::Unavailable`] where something was still outstanding, or the store not closed, at the limit.
+    /// [`ErrorKind::InvalidInput`] in a forked child.
     pub async fn shutdown(&self, limit: Duration) -> Result<()> {
         let core = &self.core;
+        core.own_process()
+            .map_err(|error| error.during("shutdown", None))?;
         let at = core.door.now().plus(limit);
         core.closed.store(true, Ordering::SeqCst);
         let mut pause = Duration::from_millis(1);
@@ -369,9 +284,12 @@ impl Manager {
             pause = (pause * 2).min(Duration::from_millis(100));
         }
         let outstanding = core.names.outstanding();
-        core.store
-            .close(at)
-            .await
+        let closed = until(&core.door, at, core.store.close(at)).await;
+        closed
+            .unwrap_or_else(|| {
+                let message = "the store was not closed within the limit";
+                Err(Error::new(ErrorKind::Unavailable, message))
+            })
             .map_err(|error| error.during("shutdown", None))?;
         if outstanding > 0 {
             let message = format!("{outstanding} changes were still outstanding");
@@ -428,6 +346,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// An error if nobody waits for the operation any more: what was not sent by then never is.
+    pub(crate) fn awaited(&self) -> Result<()> {
+        if self.is_abandoned() {
+            return Err(Error::new(ErrorKind::Unavailable, "given up"));
+        }
+        Ok(())
+    }
+
     /// Nobody waits for the operation any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.is_set()
@@ -440,6 +366,26 @@ impl Progress {
 }
 
 impl Core {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        door: Arc<dyn Door>,
+        machine_id: String,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            batch: Arc::new(Batch::new(store.clone(), door.clone())),
+            capabilities: store.connected(),
+            names: Arc::default(),
+            vacancies: Mutex::default(),
+            closed: AtomicBool::new(false),
+            process: door.process(),
+            timeout,
+            store,
+            door,
+            machine_id,
+        }
+    }
+
     /// Runs an operation that changes the registry. It is driven to its end whatever happens to the caller, who is
     /// answered by `at` or the time-out, whichever comes first.
     pub(crate) async fn drive<T, F>(
@@ -480,16 +426,22 @@ impl Core {
 
     /// Whether the manager may be used, by this process, still.
     pub(crate) fn usable(&self) -> Result<()> {
-        if self.door.process() != self.process {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "a forked child may not use its parent's manager: open one of its own",
-            ));
-        }
+        self.own_process()?;
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the manager was shut down",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether this is the process that the manager was made in.
+    fn own_process(&self) -> Result<()> {
+        if self.door.process() != self.process {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a forked child may not use its parent's manager: open one of its own",
             ));
         }
         Ok(())

@@ -30,7 +30,7 @@ pub struct Observed<R> {
     register: Arc<R>,
     door: Arc<dyn Door>,
     poll: Duration,
-    sightings: Arc<Mutex<BTreeMap<LeaseName, Sighting>>>,
+    sightings: Arc<Mutex<Sightings>>,
 }
 
 /// When a revision was first seen.
@@ -38,6 +38,58 @@ pub struct Observed<R> {
 struct Sighting {
     revision: Revision,
     first: BootInstant,
+}
+
+/// How many sightings are remembered, at least, before one is forgotten; never more than twice as many.
+const SIGHTINGS: usize = 1 << 17;
+
+/// The latest sighting of each name. Bounded: the names that were not read for the longest are forgotten, which
+/// prolongs a wait for them and never shortens one.
+#[derive(Debug)]
+struct Sightings {
+    limit: usize,
+    recent: BTreeMap<LeaseName, Sighting>,
+    /// Those that were read before the recent ones.
+    earlier: BTreeMap<LeaseName, Sighting>,
+}
+
+impl Sightings {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            recent: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+        }
+    }
+
+    /// When this revision was first seen: at `now` unless it was seen before.
+    fn first(&mut self, name: &LeaseName, revision: &Revision, now: BootInstant) -> BootInstant {
+        if let Some(known) = self.recent.get(name)
+            && known.revision == *revision
+        {
+            return known.first;
+        }
+        let first = match self.earlier.remove(name) {
+            Some(known) if known.revision == *revision => known.first,
+            _ => now,
+        };
+        let revision = revision.clone();
+        self.insert(name.clone(), Sighting { revision, first });
+        first
+    }
+
+    fn insert(&mut self, name: LeaseName, sighting: Sighting) {
+        self.earlier.remove(&name);
+        self.recent.insert(name, sighting);
+        if self.recent.len() >= self.limit {
+            self.earlier = std::mem::take(&mut self.recent);
+        }
+    }
+
+    fn forget(&mut self, name: &LeaseName) {
+        self.recent.remove(name);
+        self.earlier.remove(name);
+    }
 }
 
 /// A record as it was read, with its instants on this observer's clock.
@@ -56,7 +108,7 @@ impl<R: Register> Observed<R> {
             register: Arc::new(register),
             door,
             poll: Duration::from_millis(500),
-            sightings: Arc::default(),
+            sightings: Arc::new(Mutex::new(Sightings::new(SIGHTINGS))),
         }
     }
 
@@ -69,6 +121,9 @@ impl<R: Register> Observed<R> {
 
     async fn sight(&self, name: &LeaseName, until: BootInstant) -> Result<Option<Sight>> {
         let read = self.register.read(name, until).await?;
+        if read.is_none() {
+            self.sightings().forget(name);
+        }
         Ok(read.map(|(bytes, revision)| self.saw(name, &bytes, revision)))
     }
 
@@ -76,23 +131,19 @@ impl<R: Register> Observed<R> {
     fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision) -> Sight {
         let now = self.door.now();
         let record = Record::decode(bytes);
-        let first = {
-            let mut sightings = self.sightings();
-            match sightings.get(name) {
-                Some(sighting) if sighting.revision == revision => sighting.first,
-                _ => {
-                    sightings.insert(
-                        name.clone(),
-                        Sighting {
-                            revision: revision.clone(),
-                            first: now,
-                        },
-                    );
-                    now
-                }
-            }
+        let timed =
+            record.origin == Origin::Leasehold && !(record.wait.is_zero() && record.hold.is_zero());
+        let first = if timed {
+            self.sightings().first(name, &revision, now)
+        } else {
+            // Nothing of it depends on when it was first seen.
+            self.sightings().forget(name);
+            now
         };
-        let instants = (record.origin == Origin::Leasehold).then(|| {
+        // Every grant says how long it holds; one that does not is damaged or another's, and nobody knows when it ends.
+        let placed =
+            record.origin == Origin::Leasehold && !(record.is_held() && record.hold.is_zero());
+        let instants = placed.then(|| {
             let believe_from = first.plus(record.wait).as_nanos();
             Instants {
                 believe_from,
@@ -173,7 +224,7 @@ impl<R: Register> Observed<R> {
         (last + 1).max(if wall < MAX_INDEX / 2 { wall } else { 0 })
     }
 
-    fn sightings(&self) -> MutexGuard<'_, BTreeMap<LeaseName, Sighting>> {
+    fn sightings(&self) -> MutexGuard<'_, Sightings> {
         self.sightings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -267,5 +318,36 @@ impl<R: Register> Store for Observed<R> {
 
     fn close(&self, until: BootInstant) -> BoxFuture<'_, Result<()>> {
         self.register.close(until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(i: u32) -> LeaseName {
+        LeaseName::new(format!("x/{i}")).unwrap()
+    }
+
+    fn at(i: u32) -> BootInstant {
+        BootInstant::from_nanos(i.into())
+    }
+
+    #[test]
+    fn sightings_are_bounded_and_never_too_early() {
+        let revision = |text: &'static str| Revision(Bytes::from_static(text.as_bytes()));
+        let mut sightings = Sightings::new(10);
+        let kept = name(0);
+        assert_eq!(sightings.first(&kept, &revision("a"), at(1)), at(1));
+        for i in 1..1000 {
+            assert_eq!(sightings.first(&name(i), &revision("a"), at(i)), at(i));
+            assert!(sightings.recent.len() + sightings.earlier.len() <= 20);
+            // What is read again and again is never forgotten.
+            assert_eq!(sightings.first(&kept, &revision("a"), at(i)), at(1));
+        }
+        assert_eq!(sightings.first(&kept, &revision("b"), at(1001)), at(1001));
+        assert_eq!(sightings.first(&kept, &revision("a"), at(1002)), at(1002));
+        sightings.forget(&kept);
+        assert_eq!(sightings.first(&kept, &revision("a"), at(1003)), at(1003));
     }
 }

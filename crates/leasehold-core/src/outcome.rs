@@ -26,72 +26,86 @@ impl Core {
             .batch
             .one(change.clone(), self.request_until(last_send))
             .await;
-        self.resolve_from(outcome, change, last_send).await
+        self.resolve_from(outcome, change, last_send, last_send)
+            .await
     }
 
-    /// As [`Core::resolve`], the first outcome being known already.
+    /// As [`Core::resolve`], the first outcome being known already. `useful` is until when a success still helps: up to
+    /// there nothing is left untried.
     pub(crate) async fn resolve_from(
         &self,
         outcome: Outcome,
         change: Change,
+        useful: BootInstant,
         last_send: BootInstant,
     ) -> Resolved {
-        let mut unknown = match settle(outcome, &change) {
-            Outcome::Applied(applied) => return Resolved::Applied(applied),
-            Outcome::Refused { found } => return Resolved::Refused(found),
-            // Nothing was sent before, so nothing can be applied later.
-            Outcome::NotApplied(error) => return Resolved::NotApplied(error),
-            Outcome::Unknown(error) => error,
+        // Nothing was sent before, so what is known now is final.
+        let (attempt, period) = (change.attempt(), change.record().period);
+        let mut unknown = match known(outcome, attempt, period) {
+            Ok(resolved) => return resolved,
+            Err(error) => error,
         };
         tracing::debug!(name = %change.name(), attempt = %change.attempt(), %unknown, "outcome unknown, resolving");
         let mut pause = Duration::from_millis(5);
         loop {
             let jittered = pause.mul_f64(0.5 + self.door.chance());
             pause = (pause * 2).min(Duration::from_secs(1));
-            // Until the last moment that counts: what is left is halved rather than given up.
             let now = self.door.now();
-            let left = last_send.since(now);
-            if left < Duration::from_millis(1) {
+            let moment = Duration::from_millis(1);
+            let mut left = last_send.since(now);
+            if left < moment {
                 return Resolved::Unknown(unknown);
             }
+            if useful.since(now) >= moment {
+                left = left.min(useful.since(now));
+            }
+            // Until the last moment that counts: what is left is halved rather than given up.
             let again = now.plus(jittered.min(left / 2));
             self.door.sleep_until(again).await;
             let outcome = self
                 .batch
                 .one(change.clone(), self.request_until(last_send))
                 .await;
-            match settle(outcome, &change) {
-                Outcome::Applied(applied) => return Resolved::Applied(applied),
-                Outcome::Refused { found } => return Resolved::Refused(found),
+            match known(outcome, attempt, period) {
                 // This send was not applied; the earlier one still may be.
-                Outcome::NotApplied(error) | Outcome::Unknown(error) => unknown = error,
+                Ok(Resolved::NotApplied(error)) | Err(error) => unknown = error,
+                Ok(resolved) => return resolved,
             }
         }
     }
 
     /// Until when one request may take: half the operation's time-out, and not past the last useful moment.
-    fn request_until(&self, last_send: BootInstant) -> BootInstant {
+    pub(crate) fn request_until(&self, last_send: BootInstant) -> BootInstant {
         let now = self.door.now();
         let least = now.plus(Duration::from_millis(5));
         now.plus(self.timeout / 2).min(last_send).max(least)
     }
 }
 
-/// A refusal whose found record shows this attempt's id is a success: an earlier send of it was applied.
-fn settle(outcome: Outcome, change: &Change) -> Outcome {
-    match outcome {
-        Outcome::Refused { found: Some(found) } if shows(&found, change.attempt()) => {
-            Outcome::Applied(Applied {
+/// What the outcome of one send says, or why it says nothing. A refusal whose found record shows this attempt's id is
+/// a success: an earlier send of it was applied.
+pub(crate) fn known(
+    outcome: Outcome,
+    attempt: AttemptId,
+    period: Option<Duration>,
+) -> Result<Resolved, Error> {
+    Ok(match outcome {
+        Outcome::Refused { found: Some(found) } if shows(&found, attempt) => {
+            Resolved::Applied(Applied {
                 index: found.index,
-                granted: found.record.period.unwrap_or_default(),
+                // A record's lengths may have been rounded up.
+                granted: found.record.period.min(period).unwrap_or_default(),
                 counted_from: None,
                 extended: true,
                 wait: found.wait,
                 replaced: None,
             })
         }
-        other => other,
-    }
+        Outcome::Applied(applied) => Resolved::Applied(applied),
+        Outcome::Refused { found } => Resolved::Refused(found),
+        Outcome::NotApplied(error) => Resolved::NotApplied(error),
+        Outcome::Unknown(error) => return Err(error),
+    })
 }
 
 pub(crate) fn shows(seen: &Seen, attempt: AttemptId) -> bool {

@@ -6,12 +6,22 @@ use std::time::Duration;
 use crate::belief::{Renewed, Standing, Term};
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manager::{Core, Progress, Vacancy};
-use crate::outcome::{Resolved, unknown};
-use crate::record::{Body, Ended, EndedHow, Record, check_details};
+use crate::manager::{Core, Vacancy};
+use crate::outcome::{Resolved, known, unknown};
+use crate::record::{AttemptId, Body, Ended, EndedHow, Record, check_details};
 use crate::request::Changes;
 use crate::store::{Believe, Change, Expect, Outcome, Reopen, Take};
 use crate::time::BootInstant;
+
+/// A renewal's place among those of a batch, and its result.
+type Settled = (usize, Result<()>);
+
+/// What a resolved renewal means.
+enum Learnt {
+    Result(Result<()>),
+    /// It was applied with this index, but the term was over before that was known.
+    TooLate(u64),
+}
 
 /// A renewal that is ready to be sent.
 #[derive(Debug)]
@@ -43,44 +53,60 @@ impl Core {
         let (core, term) = (self.clone(), term.clone());
         self.drive("renew", &name, at, move |progress| async move {
             let _turn = core.names.turn(term.name()).await;
-            if progress.is_abandoned() {
-                return Err(Error::new(ErrorKind::Unavailable, "given up"));
-            }
-            let renewal = core.prepare(&term, period, changes)?;
+            progress.awaited()?;
+            let renewal = core.prepare(&term, period, changes, core.door.attempt_id())?;
             progress.sending();
             let change = Change::Take(renewal.take.clone());
-            let resolved = core.resolve(change, renewal.deadline).await;
+            let until = core.request_until(renewal.deadline);
+            let outcome = core.batch.one(change, until).await;
+            let resolved = core.resolve_renewal(&term, &renewal, outcome).await;
             core.renewed(&term, &renewal, resolved).await
         })
         .await
     }
 
-    /// Renews many terms with as few requests as the store's batches allow.
+    /// Renews many terms with as few requests as the store's batches allow. Answered when all is known, by the time-out
+    /// or the last deadline of those that are not; what is unknown by then goes on being resolved.
     pub(crate) async fn renew_all(
         self: Arc<Self>,
         terms: Vec<Term>,
         period: Duration,
     ) -> Vec<Result<()>> {
-        let (sender, mut results) = tokio::sync::mpsc::unbounded_channel();
-        let mut all: Vec<Option<Result<()>>> = Vec::with_capacity(terms.len());
-        all.resize_with(terms.len(), || None);
         if let Err(error) = self.usable().and_then(|()| self.check_period(period)) {
             return terms
                 .iter()
-                .map(|term| Err(error.copy().during("renew", Some(term.name()))))
+                .map(|term| Err(error.duplicate().during("renew", Some(term.name()))))
                 .collect();
         }
-        let core = self.clone();
-        let views = terms.clone();
-        let driven =
-            crate::door::Driven::new(&self.door, move |_| core.renew_batch(views, period, sender));
-        let at = self.door.now().plus(self.timeout);
-        // The batch goes on in the background if it takes longer; what is settled by then is told.
-        _ = crate::door::until(&self.door, at, driven).await;
-        while let Ok((place, result)) = results.try_recv() {
+        let (sender, mut results) = tokio::sync::mpsc::unbounded_channel();
+        let mut all: Vec<Option<Result<()>>> = Vec::with_capacity(terms.len());
+        all.resize_with(terms.len(), || None);
+        let settle = |all: &mut [Option<Result<()>>], settled: Settled| {
+            let (place, result) = settled;
             if let Some(slot) = all.get_mut::<usize>(place) {
                 *slot = Some(result);
             }
+        };
+        let timeout = self.door.now().plus(self.timeout);
+        let deadline = |term: &Term| term.deadline().unwrap_or(BootInstant::NEVER);
+        let last = terms.iter().map(deadline).max();
+        let at = timeout.min(last.unwrap_or(BootInstant::ZERO));
+        let (core, views) = (self.clone(), terms.clone());
+        let driven =
+            crate::door::Driven::new(&self.door, move |_| core.renew_batch(views, period, sender));
+        _ = crate::door::until(&self.door, at, driven).await;
+        while let Ok(settled) = results.try_recv() {
+            settle(&mut all, settled);
+        }
+        // The rest is being resolved, each by itself.
+        let open = terms.iter().zip(&all).filter(|(_, slot)| slot.is_none());
+        let at = timeout.min(
+            open.map(|(term, _)| deadline(term))
+                .max()
+                .unwrap_or(BootInstant::ZERO),
+        );
+        while let Some(Some(settled)) = crate::door::until(&self.door, at, results.recv()).await {
+            settle(&mut all, settled);
         }
         let late = || {
             Err(Error::new(
@@ -100,62 +126,80 @@ impl Core {
         self: Arc<Self>,
         terms: Vec<Term>,
         period: Duration,
-        results: tokio::sync::mpsc::UnboundedSender<(usize, Result<()>)>,
+        results: tokio::sync::mpsc::UnboundedSender<Settled>,
     ) {
         let tell = |place: usize, result: Result<()>| drop(results.send((place, result)));
-        let mut ready = Vec::with_capacity(terms.len());
         let mut busy = Vec::new();
-        for (place, term) in terms.into_iter().enumerate() {
-            match self.names.try_turn(term.name()) {
-                None => busy.push((place, term)),
-                Some(turn) => {
-                    match alive(&term).and_then(|()| self.prepare(&term, period, Changes::none())) {
-                        Ok(renewal) => ready.push((place, term, renewal, turn)),
-                        Err(error) => tell(place, Err(error)),
-                    }
+        let mut terms = terms.into_iter().enumerate().peekable();
+        // One request after the other: what one has answered is known before the next one is sent.
+        while terms.peek().is_some() {
+            let mut turns = Vec::new();
+            while turns.len() < self.batch.size() {
+                let Some((place, term)) = terms.next() else {
+                    break;
+                };
+                match self.names.try_turn(term.name()) {
+                    None => busy.push((place, term)),
+                    Some(turn) => turns.push((place, term, turn)),
                 }
             }
-        }
-        let request = self.door.now().plus(self.timeout / 2);
-        let changes = ready
-            .iter()
-            .map(|(_, _, renewal, _)| {
-                (
-                    Change::Take(renewal.take.clone()),
-                    request.min(renewal.deadline),
-                )
-            })
-            .collect();
-        let outcomes = self.batch.many(changes).await;
-        for ((place, term, renewal, turn), outcome) in ready.into_iter().zip(outcomes) {
-            let (core, results) = (self.clone(), results.clone());
-            let unknown = matches!(outcome, Outcome::Unknown(_));
-            let settle = async move {
-                let change = Change::Take(renewal.take.clone());
-                let resolved = core.resolve_from(outcome, change, renewal.deadline).await;
-                let result = core.renewed(&term, &renewal, resolved).await;
-                drop(results.send((place, result)));
-                drop(turn);
-            };
-            // What is not known yet must not hold up the others.
-            if unknown {
-                self.door.spawn(Box::pin(settle))
-            } else {
-                settle.await
+            let attempts = self.door.attempt_ids(turns.len());
+            let request = self.door.now().plus(self.timeout / 2);
+            let mut ready = Vec::with_capacity(turns.len());
+            let mut changes = Vec::with_capacity(turns.len());
+            for ((place, term, turn), attempt) in turns.into_iter().zip(attempts) {
+                match self.prepare(&term, period, Changes::none(), attempt) {
+                    Ok(renewal) => {
+                        let at = request.min(renewal.deadline);
+                        changes.push((Change::Take(renewal.take.clone()), at));
+                        ready.push((place, term, renewal, turn));
+                    }
+                    Err(error) => tell(place, Err(error)),
+                }
+            }
+            let outcomes = self.batch.many(changes).await;
+            for ((place, term, renewal, turn), outcome) in ready.into_iter().zip(outcomes) {
+                let unsettled =
+                    match known(outcome, renewal.take.attempt, renewal.take.record.period) {
+                        Ok(resolved) => match self.learn(&term, &renewal, resolved) {
+                            Learnt::Result(result) => {
+                                tell(place, result);
+                                continue;
+                            }
+                            Learnt::TooLate(index) => Ok(index),
+                        },
+                        Err(unknown) => Err(Outcome::Unknown(unknown)),
+                    };
+                // What takes longer must not hold up the others.
+                let (core, results) = (self.clone(), results.clone());
+                self.door.spawn(Box::pin(async move {
+                    let _turn = turn;
+                    let result = match unsettled {
+                        Ok(index) => core.too_late(&term, &renewal, index).await,
+                        Err(outcome) => {
+                            let resolved = core.resolve_renewal(&term, &renewal, outcome).await;
+                            core.renewed(&term, &renewal, resolved).await
+                        }
+                    };
+                    drop(results.send((place, result)));
+                }));
             }
         }
         for (place, term) in busy {
-            tell(
-                place,
-                self.clone().renew(&term, period, Changes::none()).await,
-            );
+            let renewed = self.clone().renew(&term, period, Changes::none()).await;
+            tell(place, renewed);
         }
     }
 
     /// Makes a term's renewal, and from here on the smaller deadline counts.
-    fn prepare(&self, term: &Term, period: Duration, changes: Changes) -> Result<Renewal> {
+    fn prepare(
+        &self,
+        term: &Term,
+        period: Duration,
+        changes: Changes,
+        attempt: AttemptId,
+    ) -> Result<Renewal> {
         alive(term)?;
-        let attempt = self.door.attempt_id();
         let (index, body, hold) = {
             let state = term.state();
             let Some(hold) = state.hold(period) else {
@@ -200,36 +244,62 @@ impl Core {
         })
     }
 
+    /// A success still helps up to the term's own deadline; later ones are only learnt to be given back.
+    async fn resolve_renewal(&self, term: &Term, renewal: &Renewal, outcome: Outcome) -> Resolved {
+        match known(outcome, renewal.take.attempt, renewal.take.record.period) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                let change = Change::Take(renewal.take.clone());
+                let useful = term.deadline().unwrap_or(renewal.deadline);
+                let outcome = Outcome::Unknown(error);
+                self.resolve_from(outcome, change, useful, renewal.deadline)
+                    .await
+            }
+        }
+    }
+
     async fn renewed(&self, term: &Term, renewal: &Renewal, resolved: Resolved) -> Result<()> {
-        let name = term.name();
+        match self.learn(term, renewal, resolved) {
+            Learnt::Result(result) => result,
+            Learnt::TooLate(index) => self.too_late(term, renewal, index).await,
+        }
+    }
+
+    /// What became of a renewal reaches its term, at once.
+    fn learn(&self, term: &Term, renewal: &Renewal, resolved: Resolved) -> Learnt {
         let applied = match resolved {
             Resolved::Applied(applied) => applied,
             Resolved::Refused(found) => {
                 term.end();
-                return Err(self.moved(name, term.index(), found));
+                return Learnt::Result(Err(self.moved(term.name(), term.index(), found)));
             }
-            Resolved::NotApplied(error) => return Err(error),
-            Resolved::Unknown(error) => return Err(unknown(error, "the earlier deadline counts")),
+            Resolved::NotApplied(error) => return Learnt::Result(Err(error)),
+            Resolved::Unknown(error) => {
+                return Learnt::Result(Err(unknown(error, "the earlier deadline counts")));
+            }
         };
         let begin = self.door.now().plus(applied.wait);
         let deadline = self.deadline(renewal.sent, applied.granted, applied.counted_from);
         let deadline = applied.extended.then_some(deadline);
         let body = renewal.take.record.body.clone();
         match term.renewed(applied.index, applied.granted, body, begin, deadline) {
-            Renewed::Extended | Renewed::NoBelief => Ok(()),
-            Renewed::Releasing => Err(Error::new(
+            Renewed::Extended | Renewed::NoBelief => Learnt::Result(Ok(())),
+            Renewed::Releasing => Learnt::Result(Err(Error::new(
                 ErrorKind::Expired,
                 "the renewal succeeded, but the lease is being released",
-            )),
-            Renewed::TooLate => {
-                self.give_back(name, applied.index, &renewal.take.record, term.fence())
-                    .await;
-                Err(Error::new(
-                    ErrorKind::Expired,
-                    "the renewal succeeded only after the deadline, so the term is over; it was released",
-                ))
-            }
+            ))),
+            Renewed::TooLate => Learnt::TooLate(applied.index),
         }
+    }
+
+    /// A success that was learnt after the deadline is released, not used.
+    async fn too_late(&self, term: &Term, renewal: &Renewal, index: u64) -> Result<()> {
+        self.give_back(term.name(), index, &renewal.take.record, term.fence())
+            .await;
+        Err(Error::new(
+            ErrorKind::Expired,
+            "the renewal succeeded only after the deadline, so the term is over; it was released",
+        ))
     }
 
     pub(crate) async fn release(self: Arc<Self>, term: &Term) -> Result<()> {
@@ -249,19 +319,16 @@ impl Core {
             &name,
             BootInstant::NEVER,
             move |progress| async move {
+                // Whether or not anybody waits for it, it will be sent.
+                progress.sending();
                 let _turn = core.names.turn(term.name()).await;
-                core.released(&term, last_send, &progress).await
+                core.released(&term, last_send).await
             },
         )
         .await
     }
 
-    async fn released(
-        &self,
-        term: &Term,
-        last_send: BootInstant,
-        progress: &Progress,
-    ) -> Result<()> {
+    async fn released(&self, term: &Term, last_send: BootInstant) -> Result<()> {
         let name = term.name();
         let (index, body, standing) = {
             let state = term.state();
@@ -293,9 +360,8 @@ impl Core {
                 )
             }
         };
-        let record = Record::new(body, crate::record::AttemptId([0; 16]));
+        let record = Record::new(body, AttemptId([0; 16]));
         let vacate = self.vacate(name, index, &record, ended, reopen);
-        progress.sending();
         let ended = vacate.record.body.ended.clone();
         match self.resolve(Change::Vacate(vacate), last_send).await {
             Resolved::Applied(applied) => {

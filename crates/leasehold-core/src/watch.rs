@@ -1,12 +1,12 @@
 //! Watching: level-triggered, converging on the latest record.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, Fuse, StreamExt};
 
 use crate::door::DoorExt;
 use crate::error::Result;
@@ -35,12 +35,16 @@ pub struct Event {
 pub struct Watch {
     core: Arc<Core>,
     scope: Scope,
-    signals: BoxStream<'static, Signal>,
+    signals: Fuse<BoxStream<'static, Signal>>,
     known: BTreeMap<LeaseName, Known>,
+    /// When which of them change by themselves, in order.
+    ends: BTreeSet<(BootInstant, LeaseName)>,
     events: VecDeque<Event>,
     /// What is to be read: one name, or everything.
     dirty: Option<Signal>,
     re_read: BootInstant,
+    /// Before this everything is not read again: a large registry must not be read without pause because it is busy.
+    rest: BootInstant,
     pause: Duration,
     told_absence: bool,
 }
@@ -55,15 +59,17 @@ struct Known {
 
 impl Watch {
     pub(crate) fn new(core: Arc<Core>, scope: Scope) -> Self {
-        let signals = core.store.watch(scope.clone());
+        let signals = core.store.watch(scope.clone()).fuse();
         Self {
             core,
             scope,
             signals,
             known: BTreeMap::new(),
+            ends: BTreeSet::new(),
             events: VecDeque::new(),
             dirty: Some(Signal::Any),
             re_read: BootInstant::ZERO,
+            rest: BootInstant::ZERO,
             pause: Duration::from_millis(20),
             told_absence: false,
         }
@@ -82,9 +88,23 @@ impl Watch {
                 return Ok(event);
             }
             if let Some(dirty) = self.dirty.clone() {
-                match self.read(&dirty).await {
+                let now = self.core.door.now();
+                let (due, at) = self.due();
+                let resting = now < self.rest && self.reads_all(&dirty);
+                let read = match due {
+                    // What runs out meanwhile is told in time.
+                    Signal::Name(_) if resting && at <= now => due,
+                    _ if resting => {
+                        self.core.door.sleep_until(self.rest.min(at)).await;
+                        continue;
+                    }
+                    _ => dirty.clone(),
+                };
+                match self.read(&read).await {
                     Ok(()) => {
-                        self.dirty = None;
+                        if read == dirty {
+                            self.dirty = None;
+                        }
                         self.pause = Duration::from_millis(20);
                         continue;
                     }
@@ -99,18 +119,21 @@ impl Watch {
         }
     }
 
+    /// What changes by itself next, and when.
+    fn due(&self) -> (Signal, BootInstant) {
+        match self.ends.first() {
+            Some((ends, name)) if *ends <= self.re_read => (Signal::Name(name.clone()), *ends),
+            _ => (Signal::Any, self.re_read),
+        }
+    }
+
     /// Waits until something may have changed.
     async fn changed(&mut self) -> Signal {
-        let next = self
-            .known
-            .iter()
-            .filter_map(|(name, known)| Some((known.ends?, name)))
-            .min();
-        let at = next.map_or(self.re_read, |(ends, _)| ends.min(self.re_read));
-        let signal = match next {
-            Some((ends, name)) if ends <= self.re_read => Signal::Name(name.clone()),
-            _ => Signal::Any,
-        };
+        let (signal, at) = self.due();
+        // However busy the signals are, what is due goes first.
+        if at <= self.core.door.now() {
+            return signal;
+        }
         let timer = self.core.door.sleep_until(at);
         match select(self.signals.next(), timer).await {
             Either::Left((Some(signal), _)) => signal,
@@ -121,6 +144,10 @@ impl Watch {
             }
             Either::Right(_) => signal,
         }
+    }
+
+    fn reads_all(&self, signal: &Signal) -> bool {
+        matches!((signal, &self.scope), (Signal::Any, Scope::Prefix(_)))
     }
 
     async fn read(&mut self, signal: &Signal) -> Result<()> {
@@ -169,13 +196,9 @@ impl Watch {
         }
         let now = self.core.door.now();
         self.re_read = now.plus(RE_READ);
-        // A large registry must not be read without pause because it is busy.
         let took = now.since(started);
         if took > Duration::from_millis(10) {
-            self.core
-                .door
-                .sleep((took * 4).min(Duration::from_secs(1)))
-                .await;
+            self.rest = now.plus((took * 4).min(Duration::from_secs(1)));
         }
         Ok(())
     }
@@ -193,6 +216,12 @@ impl Watch {
             Some(known) => self.known.insert(name.clone(), known),
             None => self.known.remove(&name),
         };
+        if let Some(ends) = before.and_then(|before| before.ends) {
+            self.ends.remove(&(ends, name.clone()));
+        }
+        if let Some(ends) = known.and_then(|known| known.ends) {
+            self.ends.insert((ends, name.clone()));
+        }
         let same = match (before, known) {
             (Some(before), Some(now)) => {
                 before.index == now.index
@@ -200,9 +229,10 @@ impl Watch {
                     && before.ends.is_some() == now.ends.is_some()
             }
             // A name without a record is told once, at the start of its own watch.
-            (None, None) => std::mem::replace(&mut self.told_absence, true),
+            (None, None) => self.told_absence || matches!(self.scope, Scope::Prefix(_)),
             _ => false,
         };
+        self.told_absence |= known.is_none();
         if !same {
             let status = seen.map(|seen| Status::new(name.clone(), seen));
             self.events.push_back(Event { name, status });

@@ -109,3 +109,53 @@ fn waiting_from_after_the_reply_of_a_slow_read() {
         });
     }
 }
+
+/// A grant that does not say how long it holds is not one that leasehold wrote whole: it counts as held.
+#[test]
+fn a_grant_without_its_length_counts_as_held() {
+    let sim = Sim::new(1);
+    let door = sim.door();
+    let register = MemoryRegister::new();
+    let manager = Manager::builder(
+        Arc::new(Observed::new(register.clone(), door.clone())),
+        door.clone(),
+    )
+    .build()
+    .unwrap();
+    sim.block_on(async {
+        for record in [
+            &br#"{"MachineID":"a","Version":1,"needs":1}"#[..],
+            br#"{"MachineID":"a","needs":null,"period":1000}"#,
+            br#"{"MachineID":"a","needs":1,"hold":0,"index":7}"#,
+        ] {
+            register.plant(&leasehold_core::LeaseName::new("x").unwrap(), record);
+            for _ in 0..2 {
+                let period = Duration::from_secs(10);
+                let lease = manager.acquire_lease("x", "m", 0, period).await.unwrap();
+                assert!(lease.is_none(), "{}", String::from_utf8_lossy(record));
+                door.sleep_until(door.now().plus(period * 10)).await;
+            }
+        }
+    });
+}
+
+/// Success is told by a record whose lengths were rounded up: the deadline counts what was asked for.
+#[test]
+fn a_rounded_record_does_not_move_the_deadline() {
+    let sim = Sim::new(2);
+    let door = sim.door();
+    let store = Observed::new(MemoryRegister::new(), door.clone());
+    let faulty = leasehold_testkit::Faulty::new(Arc::new(store), door.clone());
+    let manager = Manager::builder(Arc::new(faulty.clone()), door.clone())
+        .build()
+        .unwrap();
+    sim.block_on(async {
+        let period = Duration::from_nanos(10_000_000_001);
+        let margin = manager.capabilities().margin(period);
+        faulty.then(leasehold_testkit::Fault::LoseReply);
+        let lease = manager.acquire_lease("x", "m", 0, period).await.unwrap();
+        let sent = faulty.sent()[0].at;
+        let latest = sent.plus(period).minus(margin);
+        assert!(lease.unwrap().deadline().unwrap() <= latest);
+    });
+}

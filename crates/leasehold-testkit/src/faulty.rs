@@ -58,6 +58,9 @@ pub struct Sent {
 
 /// A [`Store`] around another one: an unreliable way to the same registry. Clones share their script.
 ///
+/// It also holds core to what a store may rely on: a request carries no more changes than declared, and no two of one
+/// name.
+///
 /// Faults are given per change ([`Faulty::then`], one after the other, or [`Faulty::then_for`] one name), or by chance
 /// ([`Faulty::by_chance`]).
 #[derive(Clone, Debug)]
@@ -367,6 +370,12 @@ impl Store for Faulty {
 
     fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
         async move {
+            // What a store may rely on, whatever the test is about.
+            let mut names: Vec<&LeaseName> = changes.iter().map(Change::name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), changes.len(), "two changes of one name");
+            assert!(changes.len() <= self.connected().batch, "too large a batch");
             let _in_flight = InFlight(self);
             let faults: Vec<Fault> = {
                 let mut script = self.script();

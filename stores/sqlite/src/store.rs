@@ -437,12 +437,9 @@ impl Store for SqliteStore {
             match self.ask(Ask::Apply(changes), until).await {
                 Ok(Answer::Outcomes(outcomes)) => outcomes,
                 // The job was never begun.
-                Err(error) => {
-                    let again = |e: &Error| Error::new(e.kind(), e.to_string());
-                    (0..count)
-                        .map(|_| Outcome::NotApplied(again(&error)))
-                        .collect()
-                }
+                Err(error) => (0..count)
+                    .map(|_| Outcome::NotApplied(error.duplicate()))
+                    .collect(),
                 Ok(_) => unknown(count, &self.0.0.path),
             }
         }
