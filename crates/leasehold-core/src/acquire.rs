@@ -13,7 +13,7 @@ use crate::record::{
     Body, Ended, EndedHow, MAX_INDEX, Origin, Record, check_details, check_machine_id,
 };
 use crate::request::{Attempt, Busy, Displace, Request};
-use crate::status::Status;
+use crate::status::{Status, shown};
 use crate::store::{Applied, Believe, Change, Expect, Reopen, Seen, Take, Vacate};
 use crate::time::BootInstant;
 
@@ -248,12 +248,7 @@ impl Core {
                 format!(
                     "{} holds it by a record that leasehold did not write, whose end nobody knows: a {what} cannot \
                      wait it out; make sure that it is dead and say so (assume dead)",
-                    seen.record
-                        .body
-                        .machine_id
-                        .as_deref()
-                        .unwrap_or("somebody")
-                        .escape_debug()
+                    shown(seen.record.body.machine_id.as_deref().unwrap_or("somebody"))
                 ),
             ));
         }

@@ -18,7 +18,7 @@ use crate::name::{LeaseName, Prefix};
 use crate::names::Names;
 use crate::record::Ended;
 use crate::request::{Attempt, Displace, Request};
-use crate::status::{Listing, Status};
+use crate::status::{Listing, Status, human, shown};
 use crate::store::{Page, Scope, Seen, Store};
 use crate::time::{BootInstant, MAX_PERIOD, MIN_PERIOD};
 use crate::watch::Watch;
@@ -213,7 +213,7 @@ impl Manager {
             let status = Status::new(name.clone(), seen);
             let message = format!(
                 "the term of fence {fence} is over: {} holds it with fence {}",
-                status.machine_id().unwrap_or("nobody").escape_debug(),
+                shown(status.machine_id().unwrap_or("nobody")),
                 status.fence()
             );
             return Err(Error::new(ErrorKind::Changed, message).during("resume", Some(&name)));
@@ -502,8 +502,10 @@ impl Core {
         let greatest = self.capabilities.greatest_period.min(MAX_PERIOD);
         if period < least || period > greatest {
             let message = format!(
-                "a period of {period:?} cannot be granted: {} grants {least:?} to {greatest:?}",
-                self.store.location()
+                "a period of {period:?} cannot be granted: {} grants {} to {}",
+                self.store.location(),
+                human(least),
+                human(greatest)
             );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
@@ -536,17 +538,17 @@ pub(crate) fn over(status: &Status) -> Error {
             ErrorKind::Expired,
             format!(
                 "the term of {} (fence {}) has run out",
-                id.escape_debug(),
+                shown(id),
                 status.fence()
             ),
         ),
         (None, Some(ended)) => {
             let mut message = format!("nobody holds it: the last term was {}", ended.how.as_str());
             if let Some(by) = &ended.by {
-                message += &format!(" by {}", by.escape_debug());
+                message += &format!(" by {}", shown(by));
             }
             if let Some(reason) = &ended.reason {
-                message += &format!(" ({})", reason.escape_debug());
+                message += &format!(" ({})", shown(reason));
             }
             Error::new(ErrorKind::Gone, message)
         }

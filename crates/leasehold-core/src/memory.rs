@@ -98,7 +98,6 @@ impl MemoryStore {
             counted_from: None,
             extended: true,
             wait: instants.wait_at(now),
-            replaced: seen,
         })
     }
 }

@@ -198,7 +198,6 @@ impl<R: Register> Observed<R> {
                     extended: true,
                     // From when the replaced record was read, not from now: but an upper bound all the same.
                     wait: record.wait,
-                    replaced: seen,
                 })
             }
             Written::Refused => match self.sight(name, until).await {

@@ -98,7 +98,6 @@ pub(crate) fn known(
                 counted_from: None,
                 extended: true,
                 wait: found.wait,
-                replaced: None,
             })
         }
         Outcome::Applied(applied) => Resolved::Applied(applied),

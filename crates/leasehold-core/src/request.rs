@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::lease::Lease;
 use crate::name::LeaseName;
-use crate::status::{Status, human};
+use crate::status::{Status, human, shown};
 
 /// A lease that is asked for: everything [`Manager::try_acquire`](crate::Manager::try_acquire) and
 /// [`Manager::steal`](crate::Manager::steal) take.
@@ -207,7 +207,7 @@ impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = &self.status;
         match status.machine_id() {
-            Some(id) => write!(f, "{} is held by {}", status.name(), id.escape_debug())?,
+            Some(id) => write!(f, "{} is held by {}", status.name(), shown(id))?,
             None => write!(f, "{} is held by nobody but not vacant yet", status.name())?,
         }
         if let Some(since) = status
@@ -221,7 +221,7 @@ impl fmt::Display for Busy {
             None => f.write_str(", with no known end")?,
         }
         if let Some(note) = status.note() {
-            write!(f, " ({})", note.escape_debug())?;
+            write!(f, " ({})", shown(note))?;
         }
         Ok(())
     }

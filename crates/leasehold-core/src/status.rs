@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 use crate::manager::Core;
-use crate::name::{LeaseName, Prefix};
+use crate::name::{LeaseName, Prefix, is_unprintable};
 use crate::record::{Ended, Origin};
 use crate::store::Seen;
 
@@ -212,5 +212,38 @@ impl fmt::Display for Human {
             Duration::from_millis(1)
         };
         write!(f, "{:#}", round(unit))
+    }
+}
+
+/// Somebody else's words as they are, but for what would move a terminal's cursor or reorder its text.
+pub(crate) fn shown(words: &str) -> Shown<'_> {
+    Shown(words)
+}
+
+pub(crate) struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if is_unprintable(c) {
+                write!(f, "{}", c.escape_debug())
+            } else {
+                write!(f, "{c}")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_shown_as_they_are_but_for_controls() {
+        assert_eq!(shown("it's \"ä\"").to_string(), "it's \"ä\"");
+        assert_eq!(
+            shown("a\u{1b}[2Jb\u{202E}").to_string(),
+            "a\\u{1b}[2Jb\\u{202e}"
+        );
     }
 }

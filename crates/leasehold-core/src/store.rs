@@ -274,8 +274,6 @@ pub struct Applied {
     pub extended: bool,
     /// What is left until the grant may be believed, at most.
     pub wait: Duration,
-    /// What the change replaced, where the store has read it anyway.
-    pub replaced: Option<Seen>,
 }
 
 /// Part of a listing.

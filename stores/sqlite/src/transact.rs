@@ -313,16 +313,11 @@ impl Db {
             let found = found.as_ref().map(|(row, _)| row.found());
             decide(found.as_ref(), now, change)
         });
-        let (row, seen) = match found {
-            Some((row, record)) => {
-                let seen = record.map(|record| row.clone().seen(record, now));
-                (Some(row), seen)
-            }
-            None => (None, None),
-        };
         let Some(instants) = decided else {
-            return Ok(Outcome::Refused { found: seen });
+            let found = found.and_then(|(row, record)| Some(row.seen(record?, now)));
+            return Ok(Outcome::Refused { found });
         };
+        let row = found.map(|(row, _)| row);
         let index = *next;
         let same_body = by_row.is_some() && matches!(change, Change::Take(take) if take.same_body);
         let written = match &row {
@@ -347,7 +342,6 @@ impl Db {
             counted_from: None,
             extended: true,
             wait: instants.wait_at(now),
-            replaced: seen,
         }))
     }
 
