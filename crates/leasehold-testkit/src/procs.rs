@@ -24,6 +24,7 @@ use std::time::Duration;
 
 const NUMBER: &str = "LEASEHOLD_TESTKIT_CHILD";
 const INPUT: &str = "LEASEHOLD_TESTKIT_INPUT";
+const COUNT: &str = "LEASEHOLD_TESTKIT_CHILDREN";
 const OUTPUT: &str = "LEASEHOLD_TESTKIT_OUTPUT";
 
 /// A child process's view of itself.
@@ -33,6 +34,7 @@ pub struct Me {
     pub number: usize,
     /// What the parent gave to all of them.
     pub input: String,
+    count: usize,
     output: PathBuf,
 }
 
@@ -42,6 +44,7 @@ pub fn child() -> Option<Me> {
     Some(Me {
         number: std::env::var(NUMBER).ok()?.parse().ok()?,
         input: std::env::var(INPUT).ok()?,
+        count: std::env::var(COUNT).ok()?.parse().ok()?,
         output: std::env::var(OUTPUT).ok()?.into(),
     })
 }
@@ -60,6 +63,21 @@ impl Me {
         // One write a line, so that a kill leaves whole lines.
         let line = format!("{line}\n");
         file.write_all(line.as_bytes()).expect("written");
+    }
+
+    /// Waits until all the children have come here, so that none begins before the last has been started.
+    ///
+    /// # Panics
+    /// Where one does not come within a minute.
+    pub async fn meet(&self, door: &dyn leasehold_core::Door) {
+        let place = |number: usize| self.output.with_file_name(format!("ready-{number}"));
+        std::fs::write(place(self.number), "").expect("the parent's folder");
+        let end = door.now().plus(Duration::from_secs(60));
+        while !(0..self.count).all(|number| place(number).exists()) {
+            assert!(door.now() < end, "the other children did not come");
+            door.sleep_until(door.now().plus(Duration::from_millis(1)))
+                .await;
+        }
     }
 }
 
@@ -100,6 +118,7 @@ pub fn spawn(test: &str, count: usize, input: &str) -> Children {
             ])
             .env(NUMBER, number.to_string())
             .env(INPUT, input)
+            .env(COUNT, count.to_string())
             .env(OUTPUT, output(&children.folder, number))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -170,14 +189,15 @@ impl Drop for Children {
 
 /// The race of several processes for one name: each child takes part by this, `open` making its manager.
 ///
-/// It goes on until the name has seen `rounds` terms, told by the fences, and tells the parent of every term: fence,
-/// and from when to when the child believed it, by the machine's boot clock.
+/// All begin together, and each wins `rounds` times. It tells the parent of every term: fence, and from when to when
+/// the child believed it, by the machine's boot clock.
 ///
 /// # Panics
 /// Where an operation fails.
 pub async fn race(me: &Me, manager: &leasehold_core::Manager, name: &str, rounds: u32) {
     let period = Duration::from_secs(60);
     let door = manager.door();
+    me.meet(&**door).await;
     for _ in 0..rounds {
         let lock = manager.lock(name).period(period);
         let held = lock.acquire().await.expect("acquired in the end");
@@ -191,12 +211,13 @@ pub async fn race(me: &Me, manager: &leasehold_core::Manager, name: &str, rounds
 }
 
 /// What the children of a [`race`] told, held to the contract: no two terms at once, every fence larger than those of
-/// all earlier terms, each child's share of the rounds complete.
+/// all earlier terms, each child's share of the rounds complete. And it must have been a race: at least every tenth
+/// term follows one of another child.
 ///
 /// # Panics
 /// Where it is broken.
 pub fn check_race(told: &[Vec<String>], rounds: u32) {
-    let mut terms: Vec<(u64, u64, u64)> = Vec::new();
+    let mut terms: Vec<(u64, u64, u64, usize)> = Vec::new();
     for (number, lines) in told.iter().enumerate() {
         assert_eq!(
             lines.len(),
@@ -208,7 +229,7 @@ pub fn check_race(told: &[Vec<String>], rounds: u32) {
                 .split(' ')
                 .map(|n| n.parse().expect("a number"))
                 .collect();
-            terms.push((numbers[1], numbers[2], numbers[0]));
+            terms.push((numbers[1], numbers[2], numbers[0], number));
         }
     }
     terms.sort_unstable();
@@ -216,6 +237,13 @@ pub fn check_race(told: &[Vec<String>], rounds: u32) {
         assert!(pair[0].1 <= pair[1].0, "two lessees at once: {pair:?}");
         assert!(pair[0].2 < pair[1].2, "the fence went back: {pair:?}");
     }
+    let changes = terms.windows(2).filter(|pair| pair[0].3 != pair[1].3);
+    let changes = changes.count();
+    assert!(
+        told.len() < 2 || changes * 10 >= terms.len(),
+        "no race: {changes} changes of the lessee in {} terms",
+        terms.len()
+    );
 }
 
 /// Work on a name of its own, for as long as said: acquire and release, again and again. Tells the parent how often.
@@ -224,6 +252,7 @@ pub fn check_race(told: &[Vec<String>], rounds: u32) {
 /// Where an operation fails.
 pub async fn work_alone(me: &Me, manager: &leasehold_core::Manager, length: Duration) {
     let door = manager.door();
+    me.meet(&**door).await;
     let end = door.now().plus(length);
     let name = format!("own/{}", me.number);
     let mut count = 0_u64;
@@ -253,7 +282,9 @@ pub fn check_shares(told: &[Vec<String>]) {
         .iter()
         .map(|lines| lines[0].parse().expect("a number"))
         .collect();
+    assert!(counts.len() > 1, "shares of one");
     let fair = counts.iter().sum::<u64>() / counts.len() as u64;
+    assert!(fair > 0, "nobody got anything");
     assert!(
         counts.iter().all(|count| *count >= fair / 4),
         "unfair: {counts:?}"
