@@ -9,6 +9,7 @@
 pub mod conformance;
 pub mod procs;
 pub mod sim;
+pub mod world;
 
 mod chance;
 mod faulty;

@@ -347,6 +347,18 @@ impl SimDoor {
         BootInstant::from_nanos(self.reading(u64::try_from(truth.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The number of this process in its world.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.process
+    }
+
+    /// True time since the world began.
+    #[must_use]
+    pub fn truth_now(&self) -> Duration {
+        Duration::from_nanos(self.world.lock().now)
+    }
+
     fn reading(&self, truth: u64) -> u64 {
         let skew = i128::from(truth) * i128::from(self.ppm) / 1_000_000;
         let reading = i128::from(self.offset) + i128::from(truth) + skew;
