@@ -37,6 +37,10 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Everything works again, at once.
     fn heal(&self);
 
+    /// The machine that everything runs on was started anew: whoever held anything has died with it. Only where the
+    /// registry and its processes share one machine.
+    fn rebooted(&self) {}
+
     /// How much longer than without disturbances a vacancy may take to come, from now on: a clock that was set back,
     /// leases that a restart timed anew.
     fn lag(&self) -> Duration {
