@@ -1,19 +1,28 @@
-//! tmp
-use leasehold_testkit::world::*;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let kind: Kind = args[1].parse().unwrap();
-    let (a, b): (u64, u64) = (args[2].parse().unwrap(), args[3].parse().unwrap());
-    let mut report = Report::default();
-    for seed in a..b {
-        if let Err(_f) = simulate(kind, seed, false, &mut report) {
-            let f = simulate(kind, seed, true, &mut report).unwrap_err();
-            for l in &f.trace {
-                println!("{l}");
-            }
-            println!("seed {} {:?}", f.seed, f.broken);
-            std::process::exit(1);
-        }
+//! The test kit's command: simulations of the whole library, and the checks that go with them.
+
+#![allow(
+    clippy::expect_used,
+    reason = "a test kit panics to say that a test failed"
+)]
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "leasehold-testkit",
+    about = "Runs leasehold in simulated worlds and holds it to its contract"
+)]
+enum Command {
+    /// Simulates worlds: processes, a registry, and everything that can go wrong between them, a seed each.
+    Simulate(command::simulate::Options),
+}
+
+fn main() -> ExitCode {
+    match Command::parse() {
+        Command::Simulate(options) => command::simulate::run(&options),
     }
-    println!("{report:?}");
 }

@@ -129,7 +129,12 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
 
 /// Watches converge on what stands, at the latest by their slow re-read.
 async fn converge(judge: &Process, told: &Told) -> Result<(), Broken> {
-    judge.sleep(Duration::from_secs(36)).await;
+    // What pushes is only asked again every half minute; what is polled has told by now.
+    let quiet = match judge.manager().capabilities().delivery {
+        Delivery::Poll(every) => every * 3,
+        _ => Duration::from_secs(36),
+    };
+    judge.sleep(quiet).await;
     for name in NAMES {
         let Ok(status) = judge.manager().status(name).await else {
             return Err(late(format!("{name}: cannot be read in calm weather")));

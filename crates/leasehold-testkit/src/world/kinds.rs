@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use leasehold_core::{Capabilities, Door, Drift, ExpiryClock, Loss, Observed, Reach, Store};
 
 use crate::chance::Chance;
+use crate::world::assumption::Assumption;
 use crate::world::net::Link;
 use crate::world::register::Values;
 use crate::world::registry::{Registry, Scene};
@@ -70,7 +71,7 @@ impl Kind {
                     index_by_clock: true,
                     ..State::default()
                 };
-                Arc::new(Wall(Slots::new(scene, state)))
+                Arc::new(Wall(Slots::new(scene, state), Mutex::default()))
             }
             Self::Observed => Arc::new(Register(Values::new(scene))),
         }
@@ -125,6 +126,14 @@ impl Registry for Boot {
         Some("registry busy")
     }
 
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        (assumption == Assumption::NoDeletions).then(|| self.0.delete(chance))?
+    }
+
     fn heal(&self) {
         self.0.state().down_until = Duration::ZERO;
     }
@@ -142,7 +151,7 @@ impl Registry for Boot {
 
 /// A server that judges by its wall clock.
 #[derive(Debug)]
-struct Wall(Slots);
+struct Wall(Slots, Mutex<Option<State>>);
 
 impl Registry for Wall {
     fn open(&self, link: Link) -> Arc<dyn Store> {
@@ -166,8 +175,7 @@ impl Registry for Wall {
         let now = self.0.scene().wire.truth_now();
         let mut state = self.0.state();
         let back = |chance: &mut Chance, longest: u64| {
-            i64::try_from(chance.duration(Duration::from_millis(longest)).as_nanos())
-                .unwrap_or_default()
+            nanos(chance.duration(Duration::from_millis(longest)))
         };
         Some(match chance.below(4) {
             0 => {
@@ -204,8 +212,46 @@ impl Registry for Wall {
         })
     }
 
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        match assumption {
+            Assumption::NoStepForward => {
+                self.0.state().step += nanos(chance.duration(Duration::from_secs(4)));
+                Some("wall clock set forward")
+            }
+            Assumption::NoLostWrites => {
+                let mut replica = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.0.state();
+                let Some(copy) = replica.take() else {
+                    *replica = Some(state.clone());
+                    return None;
+                };
+                // What was acknowledged since the copy was made is lost.
+                *state = copy;
+                drop(state);
+                self.0.tell_all();
+                Some("failover that loses writes")
+            }
+            Assumption::NoDeletions => self.0.delete(chance),
+            _ => None,
+        }
+    }
+
     fn heal(&self) {
         self.0.state().down_until = Duration::ZERO;
+    }
+
+    fn lag(&self) -> Duration {
+        let state = self.0.state();
+        let clock = state.clock(self.0.scene().wire.truth_now());
+        let left = state
+            .slots
+            .values()
+            .map(|slot| slot.instants.left_at(clock));
+        left.max().unwrap_or_default()
     }
 }
 
@@ -216,7 +262,7 @@ struct Register(Values);
 impl Registry for Register {
     fn open(&self, link: Link) -> Arc<dyn Store> {
         let door: Arc<dyn Door> = link.door().clone();
-        Arc::new(Observed::new(self.0.client(link), door).poll_every(Duration::from_millis(200)))
+        Arc::new(Observed::new(self.0.client(link), door).poll_every(Duration::from_millis(500)))
     }
 
     fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {
@@ -225,7 +271,19 @@ impl Registry for Register {
         Some("registry down")
     }
 
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        (assumption == Assumption::NoDeletions).then(|| self.0.delete(chance))?
+    }
+
     fn heal(&self) {
         self.0.down_for(Duration::ZERO);
     }
+}
+
+fn nanos(length: Duration) -> i64 {
+    i64::try_from(length.as_nanos()).unwrap_or_default()
 }

@@ -25,6 +25,8 @@ struct Books {
     names: BTreeMap<LeaseName, Book>,
     /// Grants that somebody asserted to be dead, truly.
     dead: BTreeSet<(LeaseName, u64)>,
+    /// The terms in the order in which they began, by fence and lessee.
+    terms: BTreeMap<(LeaseName, u64, String), u64>,
     turns: Vec<Turn>,
     broken: Vec<Broken>,
     writes: u64,
@@ -88,7 +90,7 @@ impl Ledger {
         books.writes += 1;
         let book = books.names.entry(name.clone()).or_default();
         let dead = books.dead.contains(&(name.clone(), book.index));
-        let fence = book.fence;
+        let (fence, was_held) = (book.fence, book.held);
         if index <= book.index {
             let seen = format!("{name} got index {index} after {}", book.index);
             books.broken.push(Broken {
@@ -101,7 +103,14 @@ impl Ledger {
         } else {
             Ok(book.end(record, clock, dead))
         };
+        let began = record.is_held() && !(was_held && book.fence == fence);
         book.index = book.index.max(index);
+        if began {
+            let lessee = record.body.machine_id.clone().unwrap_or_default();
+            let number = books.terms.len() as u64 + 1;
+            let key = (name.clone(), book.fence, lessee);
+            books.terms.insert(key, number);
+        }
         match changed {
             Ok(Some(why)) => books.turns.push(Turn {
                 name: name.clone(),
@@ -173,10 +182,42 @@ impl Ledger {
         self.books().dead.insert((name.clone(), index));
     }
 
+    /// The number of a term, in the order in which they began; zero: there is no such term.
+    pub(crate) fn term(&self, name: &LeaseName, fence: u64, lessee: &str) -> u64 {
+        let key = (name.clone(), fence, lessee.to_owned());
+        self.books().terms.get(&key).copied().unwrap_or_default()
+    }
+
+    /// A record was deleted behind everybody's back.
+    pub(crate) fn deleted(&self, name: &LeaseName) {
+        if let Some(book) = self.books().names.get_mut(name) {
+            book.held = false;
+        }
+        self.log
+            .say(|| format!("= {name}: deleted by somebody else"));
+    }
+
+    /// A number for what stands in the registry.
+    pub(crate) fn situation(&self) -> u64 {
+        let mut sum = 0u64;
+        for (place, book) in self.books().names.values().enumerate() {
+            let waits = book.wait > 0;
+            let own = book.fence == book.index;
+            let bits = u64::from(book.held) | u64::from(waits) << 1 | u64::from(own) << 2;
+            sum = sum * 31 + bits + place as u64 * 8 + 1;
+        }
+        sum.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
     /// How many records were written.
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.books().writes
+    }
+
+    /// A law was broken, seen by somebody else.
+    pub(crate) fn breach(&self, broken: Broken) {
+        self.books().broken.push(broken);
     }
 
     /// Whether there is news for [`Ledger::news`].

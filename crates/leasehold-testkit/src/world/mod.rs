@@ -1,6 +1,7 @@
 //! A simulated world: processes, a registry, and everything that can go wrong between them, driven by one seed.
 #![doc = include_str!("world.md")]
 
+mod assumption;
 mod chaos;
 mod epilogue;
 mod kinds;
@@ -10,6 +11,7 @@ mod net;
 mod process;
 mod register;
 mod registry;
+mod resource;
 mod simulate;
 mod slots;
 mod torture;
@@ -17,6 +19,7 @@ mod torture;
 mod whole;
 mod witness;
 
+pub use assumption::Assumption;
 pub use chaos::Chaos;
 pub use kinds::Kind;
 pub use ledger::{Broken, Ledger};
@@ -24,6 +27,6 @@ pub use log::Log;
 pub use net::{Link, Missed, Net, Weather};
 pub use process::{AtWork, Process};
 pub use registry::{Registry, Scene};
-pub use simulate::{Report, simulate, simulate_in};
+pub use simulate::{Report, Trace, simulate};
 pub use whole::{Failure, World};
 pub use witness::Belief;

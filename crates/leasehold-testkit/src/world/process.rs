@@ -10,8 +10,9 @@ use leasehold_core::{Door, LeaseName, Manager, Term};
 
 use crate::chance::Chance;
 use crate::sim::SimDoor;
-use crate::world::ledger::Ledger;
+use crate::world::ledger::{Broken, Ledger};
 use crate::world::log::Log;
+use crate::world::resource::{Resource, Write};
 use crate::world::witness::Witness;
 
 /// What runs in a process, from its start; again from the start after a crash.
@@ -47,6 +48,9 @@ pub(crate) struct State {
     pub(crate) disks: BTreeMap<String, BTreeMap<String, String>>,
     /// Tasks that said that they are at work.
     pub(crate) busy: BTreeSet<(String, u64)>,
+    pub(crate) resource: Resource,
+    /// Claims that a process is dead are made whether or not it is.
+    pub(crate) liars: bool,
 }
 
 impl Common {
@@ -92,7 +96,8 @@ impl Process {
     /// Whether a life is over: then an assertion that it is dead is true.
     #[must_use]
     pub fn is_dead(&self, life: &str) -> bool {
-        self.common.state().dead.contains(life)
+        let state = self.common.state();
+        state.liars || state.dead.contains(life)
     }
 
     /// Its way to the registry.
@@ -163,6 +168,30 @@ impl Process {
     pub fn forget(&self, handle: u64) {
         let now = self.door.truth_now();
         self.common.witness().forget(now, handle);
+    }
+
+    /// Writes to what the lease protects, giving the fence along. False: it was refused, because a later term has
+    /// written already.
+    pub fn write(&self, term: &Term) -> bool {
+        let number = self
+            .common
+            .ledger
+            .term(term.name(), term.fence(), &term.machine_id());
+        let mut state = self.common.state();
+        let written = state.resource.write(term.name(), term.fence(), number);
+        drop(state);
+        if written == Write::Stale {
+            self.common.ledger.breach(Broken {
+                law: "the fence",
+                seen: format!(
+                    "{}: a write of {} by fence {} was accepted after one of a later term",
+                    term.name(),
+                    self.life(),
+                    term.fence()
+                ),
+            });
+        }
+        written != Write::Refused
     }
 
     /// Keeps something where a crash does not reach it.

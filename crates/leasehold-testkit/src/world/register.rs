@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use leasehold_core::register::{Register, Revision, Written};
 use leasehold_core::{BootInstant, Capabilities, LeaseName, Prefix, Reach, Record, Result};
 
+use crate::chance::Chance;
 use crate::world::net::{Link, Missed};
 use crate::world::registry::Scene;
 use crate::world::slots::missed;
@@ -57,6 +58,17 @@ impl Values {
     /// Nobody answers for a while.
     pub(crate) fn down_for(&self, length: Duration) {
         self.state().down_until = self.scene.wire.truth_now() + length;
+    }
+
+    /// Deletes a value, as an operator would.
+    pub(crate) fn delete(&self, chance: &mut Chance) -> Option<&'static str> {
+        let mut state = self.state();
+        let place = usize::try_from(chance.below(state.values.len() as u64)).unwrap_or_default();
+        let name = state.values.keys().nth(place)?.clone();
+        state.values.remove(&name);
+        drop(state);
+        self.scene.ledger.deleted(&name);
+        Some("record deleted")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

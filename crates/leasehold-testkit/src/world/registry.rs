@@ -8,6 +8,7 @@ use leasehold_core::Store;
 
 use crate::chance::Chance;
 use crate::sim::SimDoor;
+use crate::world::assumption::Assumption;
 use crate::world::ledger::Ledger;
 use crate::world::log::Log;
 use crate::world::net::Link;
@@ -33,6 +34,16 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Lets something happen that the registry declares it survives: a restart, a failover, a compaction. The kind of
     /// fault, which is counted; none where nothing happened.
     fn disturb(&self, chance: &mut Chance) -> Option<&'static str>;
+
+    /// Does what the registry declares that nobody does, if it can: what happened.
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        _ = (assumption, chance);
+        None
+    }
 
     /// Everything works again, at once.
     fn heal(&self);

@@ -1,8 +1,8 @@
 //! Many worlds, one after the other: the command `simulate`, and the tests of every change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use crate::world::assumption::Assumption;
 use crate::world::chaos::Chaos;
 use crate::world::epilogue::{self, Told};
 use crate::world::kinds::Kind;
@@ -17,45 +17,55 @@ pub struct Report {
     /// How many steps they took.
     pub steps: u64,
     /// How many records were written.
-    pub writes: u64,
+    pub records: u64,
     /// How many terms somebody believed in at some time.
     pub beliefs: u64,
     /// How often each kind of fault happened.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Different situations: who believed, what was written, how many were at work.
-    pub states: BTreeSet<u64>,
+    /// The different situations: who believed, and what stood in the registry.
+    pub situations: BTreeSet<u64>,
+    /// Follows from everything that happened in all of them.
+    pub traces: u64,
+    /// Writes under a lease that were accepted.
+    pub accepted: u64,
+    /// Writes under a lease that the fence refused.
+    pub refused: u64,
+    /// Writes that were accepted although a later term had written before.
+    pub stale: u64,
+}
+
+/// What a world was, when it ended well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Follows from the order of everything that happened.
+    pub hash: u64,
+    /// What happened, a line each, where it was told.
+    pub lines: Vec<String>,
 }
 
 /// Runs the world of one seed: processes that do everything to leases while everything goes wrong, every law looked at
-/// after every step; then calm, in which the names must become free and the watches converge.
+/// after every step; then calm, in which the names must become free and the watches converge. Without an assumption the
+/// world goes on when laws fail, and calm is asked for nothing.
 ///
 /// # Errors
-/// The law that was broken, with a trace if `told`.
-pub fn simulate(kind: Kind, seed: u64, told: bool, report: &mut Report) -> Result<u64, Failure> {
-    simulate_in(kind, Chaos::of(kind, seed), seed, told, report)
-}
-
-/// As [`simulate`], but that other things go wrong.
-///
-/// # Errors
-/// As [`simulate`].
-pub fn simulate_in(
+/// The laws that were broken; with what happened, if `told`.
+pub fn simulate(
     kind: Kind,
-    chaos: Chaos,
     seed: u64,
+    without: Option<Assumption>,
     told: bool,
     report: &mut Report,
-) -> Result<u64, Failure> {
+) -> Result<Trace, Failure> {
     let period = kind.period();
-    let mut world = World::with(kind, chaos, seed, told);
+    let mut world = World::with(kind, Chaos::of(kind, seed), seed, told);
+    if let Some(assumption) = without {
+        world = world.without(assumption);
+    }
     let cancels = world.chaos().cancellations;
     let count = 2 + seed % 3;
     for number in 0..count {
         world.start(&format!("p{number}"), move |me| async move {
-            for task in 1..2 {
-                let actor = Actor::new(me.clone(), task, period, cancels);
-                me.spawn(actor.run());
-            }
+            me.spawn(Actor::new(me.clone(), 1, period, cancels).run());
             Actor::new(me, 0, period, cancels).run().await;
         });
     }
@@ -69,16 +79,47 @@ pub fn simulate_in(
             }
         }
     });
-    let storm: Duration = period * 20;
-    let ran = world
-        .run(storm, async |world| epilogue::hold(world, &watched).await)
-        .map(|()| world.sim().trace());
-    report.seeds += 1;
-    report.steps += world.sim().steps();
-    report.writes += world.ledger().writes();
-    report.beliefs += world.beliefs().len() as u64;
-    for (kind, count) in world.log().faults() {
-        *report.faults.entry(kind).or_default() += count;
+    let ran = world.run(period * 12, async |world| match without {
+        None => epilogue::hold(world, &watched).await,
+        Some(_) => Ok(()),
+    });
+    report.of(&world);
+    ran.map(|()| Trace {
+        hash: world.sim().trace(),
+        lines: world.log().lines(),
+    })
+}
+
+impl Report {
+    fn of(&mut self, world: &World) {
+        self.seeds += 1;
+        self.steps += world.sim().steps();
+        self.records += world.ledger().writes();
+        self.beliefs += world.beliefs().len() as u64;
+        self.traces = self.traces.wrapping_add(world.sim().trace());
+        let (accepted, refused, stale) = world.writes();
+        self.accepted += accepted;
+        self.refused += refused;
+        self.stale += stale;
+        for (kind, count) in world.log().faults() {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.situations.extend(world.situations());
     }
-    ran
+
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.records += other.records;
+        self.beliefs += other.beliefs;
+        self.traces = self.traces.wrapping_add(other.traces);
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.stale += other.stale;
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.situations.extend(other.situations);
+    }
 }

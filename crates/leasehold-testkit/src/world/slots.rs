@@ -14,6 +14,7 @@ use leasehold_core::{
     BootInstant, Capabilities, Error, ErrorKind, LeaseName, Prefix, Record, Result, Signals,
 };
 
+use crate::chance::Chance;
 use crate::world::net::{Link, Missed};
 use crate::world::registry::Scene;
 
@@ -25,7 +26,7 @@ pub(crate) struct Slots {
     signals: Signals,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct State {
     pub(crate) slots: BTreeMap<LeaseName, Slot>,
     pub(crate) last_index: u64,
@@ -39,7 +40,7 @@ pub(crate) struct State {
     pub(crate) index_by_clock: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) index: u64,
     pub(crate) record: Record,
@@ -80,6 +81,17 @@ impl Slots {
     /// Whoever listens is told that anything may have changed.
     pub(crate) fn tell_all(&self) {
         self.signals.any();
+    }
+
+    /// Deletes a record, as an operator would.
+    pub(crate) fn delete(&self, chance: &mut Chance) -> Option<&'static str> {
+        let mut state = self.state();
+        let place = usize::try_from(chance.below(state.slots.len() as u64)).unwrap_or_default();
+        let name = state.slots.keys().nth(place)?.clone();
+        state.slots.remove(&name);
+        drop(state);
+        self.scene.ledger.deleted(&name);
+        Some("record deleted")
     }
 
     /// The state, if the server answers.

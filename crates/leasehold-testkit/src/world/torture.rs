@@ -79,7 +79,7 @@ impl Actor {
 
     async fn act(&mut self) {
         let name = self.name();
-        match self.me.below(20) {
+        match self.me.below(23) {
             0..=3 => self.acquire(name).await,
             4 | 5 => self.wait_for(name).await,
             6 | 7 => self.steal(name).await,
@@ -91,6 +91,7 @@ impl Actor {
             15 | 16 => self.let_go().await,
             17 => self.proxy(name).await,
             18 => self.resume(name).await,
+            19..=21 => self.work().await,
             _ => self.look(name).await,
         }
     }
@@ -323,6 +324,25 @@ impl Actor {
         if let Some(Ok(())) = self.call("renew of a claim", renew).await {
             self.leases.push((lease, key));
         }
+    }
+
+    /// Writes to what a lease protects, as people do: they check, and some time later they act.
+    async fn work(&mut self) {
+        let place = usize::try_from(self.me.below(3)).unwrap_or_default();
+        let held = self.held.get(place).map(|(held, _)| held.term());
+        let term = match held.or_else(|| self.leases.get(place).map(|(lease, _)| lease.term())) {
+            Some(term) if term.is_current() => term,
+            _ => return,
+        };
+        if self.me.below(3) == 0 {
+            self.me.sleep(self.me.duration(self.period)).await;
+        }
+        let written = self.me.write(&term);
+        self.me.say(|| {
+            let fence = term.fence();
+            let what = if written { "wrote" } else { "was refused" };
+            format!("{what} under {} by fence {fence}", term.name())
+        });
     }
 
     async fn look(&mut self, name: &str) {

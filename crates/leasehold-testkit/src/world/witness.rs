@@ -122,8 +122,26 @@ impl Witness {
         self.look_ahead(now);
     }
 
-    /// A step was taken: by a process, or time went on.
-    pub(crate) fn look(&mut self, sim: &Sim, now: Duration, process: Option<u64>) {
+    /// A number for who believes what.
+    pub(crate) fn situation(&self, now: Duration) -> u64 {
+        let mut sum = 7u64;
+        for handle in self.handles.values() {
+            let belief = match handle.belief {
+                Some((from, until)) if from <= now && now < until => 3,
+                Some((from, _)) if now < from => 2,
+                Some(_) => 1,
+                None => 0,
+            };
+            if belief > 0 {
+                let name = handle.term.name().as_str().len() as u64;
+                sum = sum.wrapping_mul(31) + belief * 64 + name * 8 + handle.process % 8;
+            }
+        }
+        sum.wrapping_mul(0xD6E8_FEB8_6659_FD93)
+    }
+
+    /// A step was taken: by a process, or time went on. Says whether anybody's belief changed.
+    pub(crate) fn look(&mut self, sim: &Sim, now: Duration, process: Option<u64>) -> bool {
         if let Some((at, one, other)) = self.conflict
             && at < now
         {
@@ -143,9 +161,8 @@ impl Witness {
                 seen,
             });
         }
-        let Some(process) = process else { return };
-        let Some(keys) = self.of_process.get(&process) else {
-            return;
+        let Some(keys) = process.and_then(|process| self.of_process.get(&process)) else {
+            return false;
         };
         let mut changed = false;
         for key in keys.clone() {
@@ -154,6 +171,7 @@ impl Witness {
         if changed {
             self.look_ahead(now);
         }
+        changed
     }
 
     /// Asks a handle; says whether its belief has changed.

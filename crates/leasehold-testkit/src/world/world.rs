@@ -1,6 +1,6 @@
 //! The world itself: starts processes, lets things go wrong, and looks on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use leasehold_core::{Door, Manager, Store};
 
 use crate::chance::Chance;
 use crate::sim::{Sim, SimDoor};
+use crate::world::assumption::Assumption;
 use crate::world::chaos::{Chaos, Mishap};
 use crate::world::kinds::Kind;
 use crate::world::ledger::{Broken, Ledger};
@@ -31,6 +32,8 @@ pub struct World {
     common: Arc<Common>,
     citizens: Arc<Mutex<Citizens>>,
     laws: Vec<Law>,
+    broken: Option<Assumption>,
+    situations: BTreeSet<u64>,
 }
 
 type Law = Box<dyn FnMut() -> Result<(), String>>;
@@ -106,7 +109,17 @@ impl World {
             common: Arc::new(common),
             citizens: Arc::new(Mutex::new(citizens)),
             laws: Vec::new(),
+            broken: None,
+            situations: BTreeSet::new(),
         }
+    }
+
+    /// Breaks an assumption in this world, again and again, and goes on when laws fail because of it.
+    #[must_use]
+    pub fn without(mut self, assumption: Assumption) -> Self {
+        self.broken = Some(assumption);
+        self.common.state().liars = assumption == Assumption::TrueClaims;
+        self
     }
 
     /// The simulator underneath.
@@ -187,10 +200,13 @@ impl World {
         let (process, service) = {
             let mut citizens = self.citizens();
             let citizens = &mut *citizens;
-            let (rate, offset) = match self.kind.one_machine() {
+            let (mut rate, offset) = match self.kind.one_machine() {
                 true => citizens.machine,
                 false => machine(self.kind, &mut citizens.chance),
             };
+            if self.broken == Some(Assumption::BoundedDrift) {
+                rate *= 5;
+            }
             let door = self.sim.door_with(rate, offset);
             let store: Arc<dyn Store> = self.registry.open(self.net.link(door.clone()));
             let life = citizens.all.get(id).map_or(0, |old| old.life) + 1;
@@ -231,8 +247,10 @@ impl World {
         after: impl AsyncFnOnce(&Self) -> Result<T, Broken>,
     ) -> Result<T, Failure> {
         let mut laws = std::mem::take(&mut self.laws);
+        let mut situations = std::mem::take(&mut self.situations);
         let mut broken = Vec::new();
         let this = &*self;
+        let tolerant = this.broken.is_some();
         let story = async {
             this.disturb_for(length).await;
             this.calm();
@@ -241,26 +259,32 @@ impl World {
         let told = this.sim.block_on_while(story, |process| {
             let now = this.sim.now();
             let mut witness = this.common.witness();
-            witness.look(&this.sim, now, process);
+            let mut moved = witness.look(&this.sim, now, process);
             if let Some((turns, news)) = this.common.ledger.news() {
                 turns.iter().for_each(|turn| witness.turn(now, turn));
                 broken.extend(news);
+                moved = true;
             }
             broken.append(&mut witness.broken);
+            let believing = moved.then(|| witness.situation(now));
             drop(witness);
+            if let Some(believing) = believing {
+                situations.insert(believing.wrapping_add(this.common.ledger.situation()));
+            }
             for law in &mut laws {
                 if let Err(seen) = law() {
                     let law = "a law of one's own";
                     broken.push(Broken { law, seen });
                 }
             }
-            broken.is_empty()
+            broken.is_empty() || tolerant
         });
         self.laws = laws;
+        self.situations = situations;
         match told {
-            Some(Ok(told)) => return Ok(told),
+            Some(Ok(told)) if broken.is_empty() => return Ok(told),
             Some(Err(last)) => broken.push(last),
-            None => {}
+            _ => {}
         }
         for broken in &broken {
             self.log().say(|| format!("! {broken}"));
@@ -280,7 +304,21 @@ impl World {
         witness.beliefs.clone()
     }
 
-    /// How many tasks said that they are at work.
+    /// The different situations that there were: who believed, and what stood in the registry.
+    #[must_use]
+    pub fn situations(&self) -> &BTreeSet<u64> {
+        &self.situations
+    }
+
+    /// Writes to what the leases protect: accepted, refused by their fence, accepted although a later term had written.
+    #[must_use]
+    pub fn writes(&self) -> (u64, u64, u64) {
+        let state = self.common.state();
+        let resource = &state.resource;
+        (resource.accepted, resource.refused, resource.stale)
+    }
+
+    /// The tasks that said that they are at work.
     #[must_use]
     pub fn at_work(&self) -> Vec<String> {
         let state = self.common.state();
@@ -297,6 +335,11 @@ impl World {
         while wire.now() < end {
             let pause = self.chaos.pace / 4 + chance.duration(self.chaos.pace * 3 / 4);
             wire.sleep_until(wire.now().plus(pause).min(end)).await;
+            if let Some(assumption) = self.broken
+                && let Some(what) = self.registry.break_assumption(assumption, &mut chance)
+            {
+                self.log().fault(what);
+            }
             if let Some(mishap) = self.chaos.next(self.kind, &mut chance) {
                 self.happen(mishap, &mut chance);
             }
