@@ -449,6 +449,17 @@ impl World {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}", self.seed)?;
+        self.broken
+            .iter()
+            .try_for_each(|broken| write!(f, "\n  {broken}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// A machine's clock: its rate and where it begins. The bounds are the likeliest: there the margins are needed in full.
 fn machine(kind: Kind, chance: &mut Chance) -> (i32, Duration) {
     let most = kind.drift();
