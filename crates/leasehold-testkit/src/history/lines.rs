@@ -428,7 +428,7 @@ impl History {
             let read = read.and_then(|bytes| match bytes {
                 0 => Ok(false),
                 _ => reader
-                    .line(&buffer)
+                    .line(&buffer, line)
                     .map(|()| true)
                     .map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message)),
             });
@@ -469,7 +469,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn line(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn line(&mut self, bytes: &[u8], number: usize) -> Result<(), String> {
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
@@ -505,10 +505,11 @@ impl Reader {
         match (line.op, line.begin) {
             (Some(kind), None) => {
                 let operation = operation(&line, process, name, kind)?;
-                if let Some(number) = line.begun {
-                    self.begun.insert((process, number), history.len());
+                if let Some(begun) = line.begun {
+                    self.begun.insert((process, begun), history.len());
                 }
                 history.push(&operation);
+                history.in_line(number);
             }
             (None, Some(begin)) => {
                 if line.end.is_some_and(|end| end < begin) {
@@ -522,6 +523,7 @@ impl Reader {
                     begin,
                     end: line.end,
                 });
+                history.in_line(number);
             }
             _ => return Err("a record has either `op` (an operation), `done` (its outcome) or `begin` (a belief)".into()),
         }

@@ -12,16 +12,18 @@ pub struct History {
     header: Header,
     names: Vec<String>,
     numbers: BTreeMap<String, u32>,
-    pub(crate) rows: Vec<Row>,
+    rows: Vec<Row>,
     beliefs: Vec<Belief>,
+    /// Where it was read from a file: the line of each operation and of each belief.
+    lines: (Vec<u32>, Vec<u32>),
 }
 
 /// An operation in 120 bytes: tens of millions of them fit into memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    pub(crate) invoked: Time,
+struct Row {
+    invoked: Time,
     /// `NONE`: never, as in the other numbers that an operation may lack.
-    pub(crate) returned: Time,
+    returned: Time,
     handle: u64,
     names: u64,
     attempt: [u64; 2],
@@ -29,7 +31,7 @@ pub(crate) struct Row {
     own: u64,
     payload: [u64; 4],
     process: u32,
-    pub(crate) name: u32,
+    name: u32,
     kind: Kind,
     standing: Standing,
     outcome: Tag,
@@ -64,6 +66,7 @@ impl History {
             numbers: BTreeMap::new(),
             rows: Vec::new(),
             beliefs: Vec::new(),
+            lines: (Vec::new(), Vec::new()),
         }
     }
 
@@ -155,6 +158,38 @@ impl History {
             numbers: self.numbers.clone(),
             rows: std::mem::take(&mut self.rows),
             beliefs: std::mem::take(&mut self.beliefs),
+            lines: std::mem::take(&mut self.lines),
+        }
+    }
+
+    /// The name of each operation.
+    pub(crate) fn names_of_operations(&self) -> impl Iterator<Item = Name> + '_ {
+        self.rows.iter().map(|row| Name(row.name))
+    }
+
+    /// The record that was just added stands in this line.
+    pub(crate) fn in_line(&mut self, line: usize) {
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
+        if self.lines.0.len() < self.rows.len() {
+            self.lines.0.push(line);
+        } else if self.lines.1.len() < self.beliefs.len() {
+            self.lines.1.push(line);
+        }
+    }
+
+    /// Where an operation stands, for people.
+    pub(crate) fn place(&self, operation: usize) -> String {
+        match self.lines.0.get(operation) {
+            Some(line) => format!("line {line}"),
+            None => format!("operation {operation}"),
+        }
+    }
+
+    /// Where a belief stands, for people.
+    pub(crate) fn belief_place(&self, belief: usize) -> String {
+        match self.lines.1.get(belief) {
+            Some(line) => format!("line {line}"),
+            None => format!("belief {belief}"),
         }
     }
 
@@ -231,7 +266,7 @@ impl Row {
         }
     }
 
-    pub(crate) fn unpack(&self) -> Operation {
+    fn unpack(&self) -> Operation {
         let has = |bit: u8| self.flags & bit != 0;
         let [first, second, third, fourth] = self.payload;
         let found = if has(FOUND_RECORD) {
