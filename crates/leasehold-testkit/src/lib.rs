@@ -7,6 +7,7 @@
 )]
 
 pub mod conformance;
+pub mod history;
 pub mod procs;
 pub mod sim;
 pub mod world;
