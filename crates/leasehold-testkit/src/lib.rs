@@ -16,8 +16,10 @@ mod chance;
 mod faulty;
 mod fixtures;
 mod harness;
+mod recorded;
 
 pub use chance::Chance;
 pub use faulty::{Fault, Faulty, Sent};
 pub use fixtures::{Memory, ObservedMemory};
 pub use harness::{Case, Client, Fixture, Harness, TestTime, run, run_with, seeds};
+pub use recorded::Recorded;

@@ -39,6 +39,20 @@ impl Assumption {
             Self::TrueClaims | Self::NoDeletions => true,
         }
     }
+
+    /// Whether the fence refuses every stale holder although the assumption does not hold.
+    ///
+    /// Not where the registry itself forgets: a steal's fence is one more than the index that it replaces, so a failover
+    /// that loses a steal lets the next one have the same fence; and where the index is kept in the record alone, only
+    /// the wall clocks of its writers keep it growing after a deletion.
+    #[must_use]
+    pub fn fence_holds(self, kind: Kind) -> bool {
+        match self {
+            Self::NoLostWrites => false,
+            Self::NoDeletions => kind != Kind::Observed,
+            Self::NoStepForward | Self::TrueClaims | Self::BoundedDrift => true,
+        }
+    }
 }
 
 impl fmt::Display for Assumption {

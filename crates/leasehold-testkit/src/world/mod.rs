@@ -29,4 +29,3 @@ pub use process::{AtWork, Process};
 pub use registry::{Registry, Scene};
 pub use simulate::{Report, Trace, simulate};
 pub use whole::{Failure, World};
-pub use witness::Belief;

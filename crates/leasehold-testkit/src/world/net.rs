@@ -50,6 +50,8 @@ struct State {
     chance: Chance,
     weather: Weather,
     cut: BTreeSet<u64>,
+    /// Messages of an earlier age are gone.
+    age: u64,
 }
 
 /// One process's way to the registry.
@@ -87,6 +89,7 @@ impl Net {
                 chance: Chance::new(seed ^ 0x006e_6574),
                 weather: Weather::default(),
                 cut: BTreeSet::new(),
+                age: 0,
             }),
         })
     }
@@ -113,6 +116,15 @@ impl Net {
     /// Lets a process through again.
     pub fn mend(&self, process: u64) {
         self.state().cut.remove(&process);
+    }
+
+    /// Everything that is under way is gone: the machine that it was under way in was started anew.
+    pub fn clear(&self) {
+        self.state().age += 1;
+    }
+
+    fn age(&self) -> u64 {
+        self.state().age
     }
 
     fn is_cut(&self, process: u64) -> bool {
@@ -173,10 +185,14 @@ impl Link {
         };
         let (sender, receiver) = oneshot::channel();
         let net = self.net.clone();
+        let age = net.age();
         self.net.wire.spawn(Box::pin(async move {
             match fate.there {
                 Some(there) if !net.is_cut(process) => net.sleep(there).await,
                 _ => return net.log.fault("request lost"),
+            }
+            if net.age() != age {
+                return;
             }
             if let Some(answer) = serve() {
                 match fate.back {
@@ -189,6 +205,9 @@ impl Link {
             }
             if let Some(again) = fate.again {
                 net.sleep(again).await;
+                if net.age() != age {
+                    return;
+                }
                 net.log.fault("request doubled");
                 drop(serve());
             }

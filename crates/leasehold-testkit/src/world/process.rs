@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use leasehold_core::{Door, LeaseName, Manager, Term};
 
 use crate::chance::Chance;
+use crate::history::History;
 use crate::sim::SimDoor;
 use crate::world::ledger::{Broken, Ledger};
 use crate::world::log::Log;
@@ -49,6 +50,7 @@ pub(crate) struct State {
     /// Tasks that said that they are at work.
     pub(crate) busy: BTreeSet<(String, u64)>,
     pub(crate) resource: Resource,
+    pub(crate) histories: Vec<History>,
     /// Claims that a process is dead are made whether or not it is.
     pub(crate) liars: bool,
 }
@@ -168,6 +170,12 @@ impl Process {
     pub fn forget(&self, handle: u64) {
         let now = self.door.truth_now();
         self.common.witness().forget(now, handle);
+    }
+
+    /// The terms of this process that are watched and not over.
+    #[must_use]
+    pub fn terms(&self) -> Vec<Term> {
+        self.common.witness().terms(self.door.id())
     }
 
     /// Writes to what the lease protects, giving the fence along. False: it was refused, because a later term has

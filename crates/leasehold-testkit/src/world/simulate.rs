@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::history::{self, History};
 use crate::world::assumption::Assumption;
 use crate::world::chaos::Chaos;
 use crate::world::epilogue::{self, Told};
 use crate::world::kinds::Kind;
-use crate::world::torture::{Actor, NAMES};
+use crate::world::ledger::Broken;
+use crate::world::torture::{self, Actor, NAMES};
 use crate::world::whole::{Failure, World};
 
 /// What the worlds of some seeds have shown.
@@ -18,6 +20,8 @@ pub struct Report {
     pub steps: u64,
     /// How many records were written.
     pub records: u64,
+    /// How many requests the history checker has looked at.
+    pub operations: u64,
     /// How many terms somebody believed in at some time.
     pub beliefs: u64,
     /// How often each kind of fault happened.
@@ -66,6 +70,7 @@ pub fn simulate(
     for number in 0..count {
         world.start(&format!("p{number}"), move |me| async move {
             me.spawn(Actor::new(me.clone(), 1, period, cancels).run());
+            me.spawn(torture::write(me.clone(), period));
             Actor::new(me, 0, period, cancels).run().await;
         });
     }
@@ -83,7 +88,16 @@ pub fn simulate(
         None => epilogue::hold(world, &watched).await,
         Some(_) => Ok(()),
     });
-    report.of(&world);
+    let histories = report.of(&world);
+    let legal = histories.iter().try_for_each(|history| {
+        let checked = history::check(history).map(drop);
+        checked.map_err(|violations| {
+            let law = "the history is legal";
+            let seen = violations.to_string();
+            world.failure(Broken { law, seen })
+        })
+    });
+    let ran = ran.and_then(|()| if without.is_none() { legal } else { Ok(()) });
     ran.map(|()| Trace {
         hash: world.sim().trace(),
         lines: world.log().lines(),
@@ -91,11 +105,15 @@ pub fn simulate(
 }
 
 impl Report {
-    fn of(&mut self, world: &World) {
+    fn of(&mut self, world: &World) -> Vec<History> {
         self.seeds += 1;
         self.steps += world.sim().steps();
         self.records += world.ledger().writes();
-        self.beliefs += world.beliefs().len() as u64;
+        let histories = world.histories();
+        for history in &histories {
+            self.operations += history.len() as u64;
+            self.beliefs += history.beliefs().len() as u64;
+        }
         self.traces = self.traces.wrapping_add(world.sim().trace());
         let (accepted, refused, stale) = world.writes();
         self.accepted += accepted;
@@ -105,6 +123,7 @@ impl Report {
             *self.faults.entry(kind).or_default() += count;
         }
         self.situations.extend(world.situations());
+        histories
     }
 
     /// Both together.
@@ -112,6 +131,7 @@ impl Report {
         self.seeds += other.seeds;
         self.steps += other.steps;
         self.records += other.records;
+        self.operations += other.operations;
         self.beliefs += other.beliefs;
         self.traces = self.traces.wrapping_add(other.traces);
         self.accepted += other.accepted;

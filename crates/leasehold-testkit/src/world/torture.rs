@@ -79,7 +79,7 @@ impl Actor {
 
     async fn act(&mut self) {
         let name = self.name();
-        match self.me.below(23) {
+        match self.me.below(20) {
             0..=3 => self.acquire(name).await,
             4 | 5 => self.wait_for(name).await,
             6 | 7 => self.steal(name).await,
@@ -91,7 +91,6 @@ impl Actor {
             15 | 16 => self.let_go().await,
             17 => self.proxy(name).await,
             18 => self.resume(name).await,
-            19..=21 => self.work().await,
             _ => self.look(name).await,
         }
     }
@@ -326,26 +325,27 @@ impl Actor {
         }
     }
 
-    /// Writes to what a lease protects, as people do: they check, and some time later they act.
-    async fn work(&mut self) {
-        let place = usize::try_from(self.me.below(3)).unwrap_or_default();
-        let held = self.held.get(place).map(|(held, _)| held.term());
-        let term = match held.or_else(|| self.leases.get(place).map(|(lease, _)| lease.term())) {
-            Some(term) if term.is_current() => term,
-            _ => return,
-        };
-        if self.me.below(3) == 0 {
-            self.me.sleep(self.me.duration(self.period)).await;
-        }
-        let written = self.me.write(&term);
-        self.me.say(|| {
-            let fence = term.fence();
-            let what = if written { "wrote" } else { "was refused" };
-            format!("{what} under {} by fence {fence}", term.name())
-        });
-    }
-
     async fn look(&mut self, name: &str) {
         drop(self.standing(name).await);
+    }
+}
+
+/// Writes to what the leases of a process protect, as people do: it checks, and some time later it acts.
+pub(crate) async fn write(me: Process, period: Duration) {
+    while !me.is_stopping() {
+        me.sleep(me.duration(period / 2)).await;
+        let terms = me.terms();
+        let place = usize::try_from(me.below(terms.len() as u64)).unwrap_or_default();
+        let Some(term) = terms.get(place).filter(|term| term.is_current()) else {
+            continue;
+        };
+        if me.below(4) == 0 {
+            me.sleep(me.duration(period * 2)).await;
+        }
+        let written = me.write(term);
+        me.say(|| {
+            let what = if written { "wrote" } else { "was refused" };
+            format!("{what} under {} by fence {}", term.name(), term.fence())
+        });
     }
 }

@@ -23,24 +23,24 @@ pub(crate) struct Witness {
     conflict: Option<(Duration, u64, u64)>,
     pub(crate) broken: Vec<Broken>,
     /// Every belief that there was: name, fence, from and until when, in true time.
-    pub(crate) beliefs: Vec<Belief>,
+    beliefs: Vec<Belief>,
 }
 
 /// A while during which a handle believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Belief {
+pub(crate) struct Belief {
     /// The name.
-    pub name: LeaseName,
+    pub(crate) name: LeaseName,
     /// The handle, numbered in the order of their grants.
-    pub handle: u64,
-    /// Its process.
-    pub process: String,
+    pub(crate) handle: u64,
+    /// Its process, numbered in the order of their starts.
+    pub(crate) process: u64,
     /// The fence of its term.
-    pub fence: u64,
+    pub(crate) fence: u64,
     /// From when, in true time since the world began.
-    pub from: Duration,
+    pub(crate) from: Duration,
     /// Until when.
-    pub until: Duration,
+    pub(crate) until: Duration,
 }
 
 struct Handle {
@@ -99,6 +99,14 @@ impl Witness {
             },
         );
         key
+    }
+
+    /// The terms of a process's handles that are not over.
+    pub(crate) fn terms(&self, process: u64) -> Vec<Term> {
+        let keys = self.of_process.get(&process).into_iter().flatten();
+        let handles = keys.filter_map(|key| self.handles.get(key));
+        let handles = handles.filter(|handle| !handle.over);
+        handles.map(|handle| handle.term.clone()).collect()
     }
 
     /// A handle that is watched no longer: its guard is about to be dropped.
@@ -249,7 +257,7 @@ impl Witness {
                     self.beliefs.push(Belief {
                         name: term.name().clone(),
                         handle: key,
-                        process: handle.who.clone(),
+                        process: handle.process,
                         fence: term.fence(),
                         from,
                         until,
@@ -288,11 +296,12 @@ impl Witness {
         }
     }
 
-    /// The world has ended: what is still believed is written down.
-    pub(crate) fn end(&mut self, now: Duration) {
+    /// Every belief that ended, and those that a world's end cuts off.
+    pub(crate) fn take(&mut self, now: Duration) -> Vec<Belief> {
         for (key, handle) in std::mem::take(&mut self.handles) {
             self.close(now, key, &handle);
         }
+        std::mem::take(&mut self.beliefs)
     }
 
     fn close(&mut self, now: Duration, key: u64, handle: &Handle) {
@@ -302,7 +311,7 @@ impl Witness {
             self.beliefs.push(Belief {
                 name: handle.term.name().clone(),
                 handle: key,
-                process: handle.who.clone(),
+                process: handle.process,
                 fence: handle.term.fence(),
                 from,
                 until: until.min(now),

@@ -10,6 +10,8 @@ use futures_util::FutureExt;
 use leasehold_core::{Door, Manager, Store};
 
 use crate::chance::Chance;
+use crate::history::{self, Header, History, Recorder};
+use crate::recorded::Recorded;
 use crate::sim::{Sim, SimDoor};
 use crate::world::assumption::Assumption;
 use crate::world::chaos::{Chaos, Mishap};
@@ -19,7 +21,7 @@ use crate::world::log::Log;
 use crate::world::net::{Net, Weather};
 use crate::world::process::{Common, Process, Service, State};
 use crate::world::registry::{Registry, Scene};
-use crate::world::witness::{Belief, Witness};
+use crate::world::witness::Witness;
 
 /// A simulated world: processes and a registry, driven by one seed.
 pub struct World {
@@ -33,6 +35,7 @@ pub struct World {
     citizens: Arc<Mutex<Citizens>>,
     laws: Vec<Law>,
     broken: Option<Assumption>,
+    recorder: Mutex<Recorder>,
     situations: BTreeSet<u64>,
 }
 
@@ -110,6 +113,7 @@ impl World {
             citizens: Arc::new(Mutex::new(citizens)),
             laws: Vec::new(),
             broken: None,
+            recorder: Mutex::new(recorder(kind, false)),
             situations: BTreeSet::new(),
         }
     }
@@ -208,7 +212,13 @@ impl World {
                 rate *= 5;
             }
             let door = self.sim.door_with(rate, offset);
-            let store: Arc<dyn Store> = self.registry.open(self.net.link(door.clone()));
+            let store = self.registry.open(self.net.link(door.clone()));
+            let wire = self.scene.wire.clone();
+            let number = u32::try_from(door.id()).unwrap_or(u32::MAX);
+            let recorded = Recorded::new(store, self.recorder(), number, move || {
+                nanos(wire.truth_now())
+            });
+            let store: Arc<dyn Store> = Arc::new(recorded);
             let life = citizens.all.get(id).map_or(0, |old| old.life) + 1;
             let manager = Manager::builder(store, door.clone())
                 .machine_id(id)
@@ -286,22 +296,50 @@ impl World {
             Some(Err(last)) => broken.push(last),
             _ => {}
         }
+        Err(self.failures(broken))
+    }
+
+    /// The failure of a law that was looked at only after the end.
+    #[must_use]
+    pub fn failure(&self, broken: Broken) -> Failure {
+        self.failures(vec![broken])
+    }
+
+    fn failures(&self, broken: Vec<Broken>) -> Failure {
         for broken in &broken {
             self.log().say(|| format!("! {broken}"));
         }
-        Err(Failure {
+        Failure {
             seed: self.sim.seed(),
             broken,
             trace: self.log().lines(),
-        })
+        }
     }
 
-    /// Every while during which a handle believed, as far as it was watched.
+    /// Everything that was asked of the registry and what was answered, and who believed when: for
+    /// [`history::check`](crate::history::check), which knows nothing of leasehold's code. One for each boot of the
+    /// machine, where there is but one.
     #[must_use]
-    pub fn beliefs(&self) -> Vec<Belief> {
-        let mut witness = self.common.witness();
-        witness.end(self.sim.now());
-        witness.beliefs.clone()
+    pub fn histories(&self) -> Vec<History> {
+        let mut all = std::mem::take(&mut self.common.state().histories);
+        all.push(self.history());
+        all
+    }
+
+    /// What was recorded since the last time.
+    fn history(&self) -> History {
+        let recorder = self.recorder();
+        for belief in self.common.witness().take(self.sim.now()) {
+            recorder.belief(history::Belief {
+                process: u32::try_from(belief.process).unwrap_or(u32::MAX),
+                handle: belief.handle,
+                name: recorder.name(belief.name.as_str()),
+                fence: belief.fence,
+                begin: nanos(belief.from),
+                end: Some(nanos(belief.until)),
+            });
+        }
+        recorder.take()
     }
 
     /// The different situations that there were: who believed, and what stood in the registry.
@@ -395,7 +433,13 @@ impl World {
                 }
                 // All die before the registry comes up again.
                 let lives: Vec<_> = ids.iter().filter_map(|id| self.die(id)).collect();
+                self.net.clear();
                 self.registry.rebooted();
+                // Nobody waits for the dead: what the histories before and after say of waiting is apart.
+                let history = self.history();
+                self.common.state().histories.push(history);
+                *self.recorder.lock().unwrap_or_else(PoisonError::into_inner) =
+                    recorder(self.kind, true);
                 for (id, service) in lives {
                     drop(self.live(&id, service));
                 }
@@ -444,6 +488,11 @@ impl World {
         self.common.state().stopping = true;
     }
 
+    fn recorder(&self) -> Recorder {
+        let recorder = self.recorder.lock();
+        recorder.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn citizens(&self) -> MutexGuard<'_, Citizens> {
         self.citizens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -459,6 +508,17 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Records what happens in true time; from the beginning of the registry, or when it has records already.
+fn recorder(kind: Kind, continues: bool) -> Recorder {
+    let mut header = Header::exact("true time").drifting(kind.drift().unsigned_abs());
+    header.continues = continues;
+    Recorder::new(header)
+}
+
+fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// A machine's clock: its rate and where it begins. The bounds are the likeliest: there the margins are needed in full.
 fn machine(kind: Kind, chance: &mut Chance) -> (i32, Duration) {
