@@ -268,9 +268,10 @@ impl Term {
         }
     }
 
-    /// Whether views that were handed out are still alive: asked of core's own, which counts for none.
+    /// Whether views that were handed out are still alive.
     pub(crate) fn is_viewed(&self) -> bool {
-        Arc::strong_count(&self.shared.view) > 1
+        let own = 1 + usize::from(self.view.is_some());
+        Arc::strong_count(&self.shared.view) > own
     }
 }
 

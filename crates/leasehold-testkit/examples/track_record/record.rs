@@ -151,7 +151,7 @@ fn by_test(binaries: &Binaries, mutant: Mutant) -> Option<Catch> {
     let word = words.next().unwrap_or_default();
     // The tests of core first: they run in simulated time.
     let mut names: Vec<&String> = binaries.keys().filter(|name| name.contains('/')).collect();
-    names.sort_by_key(|name| !name.starts_with("core/"));
+    names.sort_by_key(|name| (!name.starts_with("core/"), !name.ends_with("/conformance")));
     for binary in names {
         let run = spawn(&binaries[binary], &[], &seeds(SEEDS), Some(mutant));
         let mut failed: Vec<&str> = run.text.lines().filter_map(failed_test).collect();
