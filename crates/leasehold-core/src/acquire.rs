@@ -7,6 +7,7 @@ use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::manager::{Core, Kept, Progress, Vacancy, over};
+use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::outcome::{Resolved, shows, unknown};
 use crate::record::{
@@ -65,6 +66,14 @@ impl Core {
     ) -> Result<Attempt> {
         let _turn = self.names.turn(&name).await;
         let mut vacancy = self.vacancy(&name);
+        // A blind patch looks first, and then compares nothing.
+        if mutant(Mutant::BlindAcquire)
+            && let Some(seen) = self.get("acquire", &name).await?
+            && seen.is_held()
+        {
+            let status = Status::new(name, seen);
+            return Ok(Attempt::Busy(Busy { status }));
+        }
         loop {
             progress.awaited()?;
             let body = Arc::new(grant.body(&self, vacancy.ended.clone(), &vacancy.kept));
@@ -129,21 +138,25 @@ impl Core {
             reason: displace.reason.clone(),
             fence: Some(seen.fence()),
         };
-        let believe = if displace.assume_dead {
+        let believe = if displace.assume_dead || mutant(Mutant::StealWithoutWait) {
             Believe::Now
         } else {
             Believe::AfterReplaced
         };
         let body = Arc::new(grant.body(&self, Some(ended), &Kept::of(&seen.record)));
         // Larger than every index and fence that the replaced term and its predecessors ever showed.
-        let fence = Some(displace.index + 1);
+        let fence = if mutant(Mutant::StealKeepsFence) {
+            seen.fence()
+        } else {
+            seen.index + 1
+        };
         let (take, sent) = self.take(
             &name,
             &grant,
             body,
-            Expect::Index(displace.index),
+            Expect::Index(seen.index),
             believe,
-            fence,
+            Some(fence),
         );
         progress.sending();
         let last_send = self.deadline(sent, grant.period, None);
@@ -177,12 +190,12 @@ impl Core {
             reason: displace.reason.clone(),
             fence: Some(seen.fence()),
         };
-        let reopen = if displace.assume_dead {
+        let reopen = if displace.assume_dead || mutant(Mutant::BreakVacantAtOnce) {
             Reopen::Now
         } else {
             Reopen::AfterReplaced
         };
-        let vacate = self.vacate(&name, displace.index, &seen.record, ended, reopen);
+        let vacate = self.vacate(&name, seen.index, &seen.record, ended, reopen);
         progress.sending();
         let last_send = self.door.now().plus(self.timeout);
         let record = vacate.record.clone();
@@ -239,7 +252,7 @@ impl Core {
         if !seen.is_held() {
             return Err(over(&Status::new(name.clone(), seen)));
         }
-        if seen.index != displace.index {
+        if seen.index != displace.index && !mutant(Mutant::StealIgnoresProgress) {
             return Err(self.moved(name, displace.index, Some(seen)));
         }
         if seen.left.is_none() && !displace.assume_dead {
@@ -265,17 +278,36 @@ impl Core {
         progress: &Progress,
     ) -> Result<Lease> {
         // Read after the success is known; what is left of the wait counts from here.
-        let begin = self.door.now().plus(applied.wait);
+        let known = self.door.now();
+        let begin = if mutant(Mutant::BeginBeforeSuccessKnown) {
+            sent.plus(applied.wait)
+        } else {
+            known.plus(applied.wait)
+        };
+        let sent = if mutant(Mutant::DeadlineFromReply) {
+            known
+        } else {
+            sent
+        };
         let deadline = self.deadline(sent, applied.granted, applied.counted_from);
-        let fence = take.record.fence.unwrap_or(applied.index);
+        let own = if mutant(Mutant::FenceCounterOverflows) {
+            applied.index.to_le_bytes()[0].into()
+        } else {
+            applied.index
+        };
+        let fence = take.record.fence.unwrap_or(own);
         if progress.is_abandoned() {
-            self.give_back(&name, applied.index, &take.record, fence)
-                .await;
+            if !mutant(Mutant::AbandonedAcquireNotGivenBack) {
+                self.give_back(&name, applied.index, &take.record, fence)
+                    .await;
+            }
             return Err(Error::new(ErrorKind::Unavailable, "given up"));
         }
         if self.door.now() >= deadline {
-            self.give_back(&name, applied.index, &take.record, fence)
-                .await;
+            if !mutant(Mutant::LateSuccessNotGivenBack) {
+                self.give_back(&name, applied.index, &take.record, fence)
+                    .await;
+            }
             return Err(Error::new(
                 ErrorKind::Expired,
                 format!(
@@ -314,6 +346,9 @@ impl Core {
         {
             let fence = seen.fence();
             return self.give_back(name, seen.index, &take.record, fence).await;
+        }
+        if mutant(Mutant::AcquireAppliedAfterReRead) {
+            return;
         }
         let standing = seen.as_ref().map(|seen| seen.index);
         let vacant = seen.is_none_or(|seen| seen.is_vacant());
@@ -472,7 +507,11 @@ impl Kept {
         match record.origin {
             Origin::Leasehold => Self {
                 closed: record.body.closed,
-                unknown: record.body.unknown.clone(),
+                unknown: if mutant(Mutant::UnknownFieldsDropped) {
+                    serde_json::Map::new()
+                } else {
+                    record.body.unknown.clone()
+                },
             },
             _ => Self::default(),
         }

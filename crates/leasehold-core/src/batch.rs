@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::door::{Door, until};
 use crate::error::{Error, ErrorKind};
+use crate::mutants::{Mutant, mutant};
 use crate::store::{Change, Outcome, Store};
 use crate::time::BootInstant;
 
@@ -149,6 +150,9 @@ impl Batch {
             .await
             .unwrap_or_default();
         outcomes.resize_with(count, || Outcome::Unknown(no_answer()));
+        if mutant(Mutant::OneBadRenewalSinksTheBatch) {
+            sink(&mut outcomes);
+        }
         outcomes
     }
 
@@ -212,6 +216,14 @@ struct Next<'a>(&'a Arc<Batch>);
 impl Drop for Next<'_> {
     fn drop(&mut self) {
         self.0.next();
+    }
+}
+
+/// The mutant's batch: one failure is everybody's.
+fn sink(outcomes: &mut [Outcome]) {
+    let bad = |outcome: &Outcome| matches!(outcome, Outcome::NotApplied(_));
+    if outcomes.iter().any(bad) {
+        outcomes.fill_with(|| Outcome::NotApplied(no_answer()));
     }
 }
 

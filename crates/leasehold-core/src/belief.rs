@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::door::Door;
+use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::record::Body;
 use crate::time::BootInstant;
@@ -165,10 +166,16 @@ impl Term {
     pub fn is_current(&self) -> bool {
         let state = self.state();
         let now = self.shared.door.now();
+        let deadline = if mutant(Mutant::HungCallLeavesCurrent) {
+            BootInstant::NEVER
+        } else {
+            state.deadline
+        };
+        let begun = |begin| begin <= now || mutant(Mutant::BeginIgnored);
         !state.over
             && state
                 .begin
-                .is_some_and(|begin| begin <= now && now < state.deadline)
+                .is_some_and(|begin| begun(begin) && now < deadline)
     }
 
     /// Whether the term is over for its handle: ended, lost, or past its deadline. It never begins again.
@@ -181,7 +188,9 @@ impl Term {
     /// and that is never undone.
     pub(crate) fn renewing(&self, deadline: BootInstant) {
         let mut state = self.state();
-        state.deadline = state.deadline.min(deadline);
+        if !mutant(Mutant::ShorterRenewKeepsLongDeadline) {
+            state.deadline = state.deadline.min(deadline);
+        }
     }
 
     /// A renewal is known to have been applied.
@@ -200,7 +209,10 @@ impl Term {
         state.body = body;
         let too_late = match state.standing {
             Standing::Proxy => return Renewed::NoBelief,
-            Standing::Handle => state.over || now >= state.deadline,
+            Standing::Handle => {
+                let passed = now >= state.deadline && !mutant(Mutant::BeliefRevivedByLateReply);
+                state.over || passed
+            }
             Standing::Claim => state.over || deadline.is_some_and(|deadline| now >= deadline),
         };
         if too_late {
@@ -268,7 +280,12 @@ impl State {
     /// never ends the term sooner than the granting handle, which knows nothing of it, may believe.
     pub(crate) fn hold(&self, period: Duration) -> Option<Duration> {
         match self.standing {
-            Standing::Proxy => Some(self.left?.max(period)),
+            Standing::Proxy => {
+                if mutant(Mutant::ProxyRenewCutsShort) {
+                    return Some(period);
+                }
+                Some(self.left?.max(period))
+            }
             Standing::Handle | Standing::Claim => Some(period),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::mutants::{Mutant, mutant};
 use crate::time::{MAX_PERIOD, MIN_PERIOD};
 
 /// What a store can do and what it assumes. The documentation's table of stores is made from these values.
@@ -52,6 +53,9 @@ impl Capabilities {
     /// How much earlier than the granted period the lessee stops, so that it stops first however the clocks drift.
     #[must_use]
     pub fn margin(&self, period: Duration) -> Duration {
+        if mutant(Mutant::NoMargin) {
+            return Duration::ZERO;
+        }
         let nanos = period.as_nanos();
         // Rounded up: the lessee stops first.
         let margin = match self.drift {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::mutants::{Mutant, mutant};
 use crate::store::{Believe, Change, Expect, Reopen};
 use crate::time::nanos;
 
@@ -46,8 +47,10 @@ impl Found {
     /// Whether the name is vacant at `now`: its instant has come, be the record a tombstone or an expired grant.
     #[must_use]
     pub fn is_vacant(&self, now: u64) -> bool {
-        self.instants
-            .is_some_and(|instants| instants.vacant_from <= now)
+        let Some(instants) = self.instants else {
+            return mutant(Mutant::ForeignRecordIsVacant);
+        };
+        instants.vacant_from <= now
     }
 }
 
@@ -59,7 +62,7 @@ impl Found {
 ///   nothing makes the name vacant before it.
 #[must_use]
 pub fn decide(found: Option<&Found>, now: u64, change: &Change) -> Option<Instants> {
-    let in_place = match change.expect() {
+    let in_place = match weakened(change, found, now) {
         Expect::Vacant(None) => found.is_none(),
         Expect::Vacant(Some(index)) => found.is_some_and(|f| f.index == index && f.is_vacant(now)),
         Expect::Index(index) => {
@@ -70,7 +73,11 @@ pub fn decide(found: Option<&Found>, now: u64, change: &Change) -> Option<Instan
         return None;
     }
     let old = found.and_then(|f| f.instants);
-    let inherited = old.map_or(0, |old| old.believe_from);
+    let inherited = if mutant(Mutant::InheritedWaitDropped) {
+        0
+    } else {
+        old.map_or(0, |old| old.believe_from)
+    };
     // A foreign term has no known end: whoever replaces it asserts that its lessee is dead (core sees to that).
     let replaced_end = old.map_or(inherited, |old| old.vacant_from.max(inherited));
     let after = |length: Duration| now.saturating_add(nanos(length));
@@ -81,9 +88,14 @@ pub fn decide(found: Option<&Found>, now: u64, change: &Change) -> Option<Instan
                 Believe::AfterReplaced => replaced_end,
                 Believe::After(length) => after(length),
             });
+            let hold = if mutant(Mutant::EarlyVacancy) {
+                take.hold.mul_f64(0.9)
+            } else {
+                take.hold
+            };
             Instants {
                 believe_from,
-                vacant_from: after(take.hold).max(believe_from),
+                vacant_from: after(hold).max(believe_from),
             }
         }
         Change::Vacate(vacate) => {
@@ -98,4 +110,33 @@ pub fn decide(found: Option<&Found>, now: u64, change: &Change) -> Option<Instan
             }
         }
     })
+}
+
+/// What a change expects: what it says, except under the mutants that compare less.
+fn weakened(change: &Change, found: Option<&Found>, now: u64) -> Expect {
+    let expect = change.expect();
+    let Some(found) = found else {
+        return match expect {
+            Expect::Vacant(_) if mutant(Mutant::AcquireNamesNoVacancy) => Expect::Vacant(None),
+            _ => expect,
+        };
+    };
+    match change {
+        Change::Take(take) => match (expect, take.believe) {
+            (Expect::Vacant(_), _) if mutant(Mutant::BlindAcquire) && !found.is_vacant(now) => {
+                Expect::Index(found.index)
+            }
+            (Expect::Vacant(_), _)
+                if mutant(Mutant::BlindAcquire) || mutant(Mutant::AcquireNamesNoVacancy) =>
+            {
+                Expect::Vacant(Some(found.index))
+            }
+            (Expect::Index(_), Believe::Now) if mutant(Mutant::RenewWithoutCas) => {
+                Expect::Index(found.index)
+            }
+            _ => expect,
+        },
+        Change::Vacate(_) if mutant(Mutant::ReleaseWithoutIndex) => Expect::Index(found.index),
+        Change::Vacate(_) => expect,
+    }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
+use crate::mutants::{Mutant, mutant};
 use crate::record::AttemptId;
 use crate::time::BootInstant;
 
@@ -143,6 +144,9 @@ impl<T: Send + 'static> Future for Driven<T> {
 impl<T: Send + 'static> Drop for Driven<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
+            if mutant(Mutant::DroppedChangeIsForgotten) {
+                return;
+            }
             self.abandoned
                 .0
                 .store(true, std::sync::atomic::Ordering::SeqCst);

@@ -11,6 +11,8 @@ use crate::belief::{Standing, Term};
 use crate::door::{Door, DoorExt, Driven};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
+use crate::manager::{Core, Manager};
+use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::time::BootInstant;
 
@@ -244,6 +246,7 @@ impl Keeper {
     ) {
         let mut held = lease.lock().await;
         let Some(lease) = held.as_mut() else { return };
+        let core = lease.core.clone();
         let mut failures = 0;
         let mut last_error: Option<Error> = None;
         let mut renewed = self.asked(lease);
@@ -289,9 +292,7 @@ impl Keeper {
                     earliest = renewed.plus(pause.max(Duration::from_millis(1)));
                     renewed = self.asked(lease);
                 }
-                Err(error) if error.is_lost() || error.kind() == ErrorKind::Foreign => {
-                    break Some(error);
-                }
+                Err(error) if is_final(&error) => break Some(error),
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(name = %self.term.name(), %error, failures, "renewal failed, trying again");
@@ -304,11 +305,18 @@ impl Keeper {
                 self.term.end();
                 tracing::warn!(name = %self.term.name(), %error, "lease lost");
                 *held = None;
-                _ = lost.send(Some(Arc::new(error)));
+                if !mutant(Mutant::LossSignalIsAStub) {
+                    _ = lost.send(Some(Arc::new(error)));
+                }
+                return;
             }
             None if *self.control.borrow() == Control::Dropped => dropped(held.take()).await,
             // The guard takes the lease out of its place.
             None => {}
+        }
+        if mutant(Mutant::KeepAliveAfterRelease) {
+            drop(held);
+            outlive(core, &self.term, self.period).await;
         }
     }
 
@@ -350,6 +358,22 @@ impl Keeper {
             Either::Right((output, _)) => Some(output),
         }
     }
+}
+
+/// Whether no further renewal can succeed.
+fn is_final(error: &Error) -> bool {
+    if mutant(Mutant::FirstFailureEndsKeepAlive) {
+        return true;
+    }
+    error.is_lost() || error.kind() == ErrorKind::Foreign
+}
+
+/// The mutant's last renewal: after the release, and a renewal that creates what it does not find.
+async fn outlive(core: Arc<Core>, term: &Term, period: Duration) {
+    core.door.sleep(period / 3).await;
+    let manager = Manager { core };
+    let renewal = manager.acquire_lease(term.name(), term.machine_id(), 0, period);
+    drop(renewal.await);
 }
 
 /// The guard is gone: its lease is given back, unless it is still in use.

@@ -7,6 +7,7 @@ use crate::belief::{Standing, Term};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keep_alive::{Held, KeepAlive};
 use crate::manager::{Core, Manager};
+use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::record::{Ended, Record};
 use crate::request::Changes;
@@ -58,7 +59,12 @@ impl Lease {
     }
 
     pub(crate) fn claimed(core: Arc<Core>, name: LeaseName, seen: &Seen) -> Self {
-        Self::from_seen(core, name, seen, Standing::Claim)
+        let claim = Self::from_seen(core, name, seen, Standing::Claim);
+        if mutant(Mutant::ClaimBelievesAtOnce) {
+            let now = claim.core.door.now();
+            claim.term.granted(now, now.plus(claim.time_remaining));
+        }
+        claim
     }
 
     fn from_seen(core: Arc<Core>, name: LeaseName, seen: &Seen, standing: Standing) -> Self {

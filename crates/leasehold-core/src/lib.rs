@@ -1,6 +1,8 @@
 #![doc = include_str!("lib.md")]
 
 pub mod contract;
+#[doc(hidden)]
+pub mod mutants;
 pub mod register;
 pub mod store;
 

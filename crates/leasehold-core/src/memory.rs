@@ -13,6 +13,7 @@ use crate::capabilities::{Capabilities, Loss};
 use crate::contract::{Found, Instants, decide};
 use crate::door::Door;
 use crate::error::Result;
+use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::record::Record;
 use crate::signals::Signals;
@@ -83,15 +84,28 @@ impl MemoryStore {
         let Some(instants) = decide(found.as_ref(), now, &change) else {
             return Outcome::Refused { found: seen };
         };
+        if mutant(Mutant::FenceCounterResets)
+            && found.is_some_and(|found| found.held && found.is_vacant(now))
+        {
+            registry.last_index = 0;
+        }
         registry.last_index += 1;
-        let index = registry.last_index;
+        let mut index = registry.last_index;
+        if mutant(Mutant::ReleaseDeletesRecord) {
+            index = found.map_or(1, |found| found.index + 1);
+        }
         let slot = Slot {
             index,
             record: change.record().clone(),
             instants: Some(instants),
         };
         registry.slots.insert(change.name().clone(), slot);
-        self.signals.name(change.name());
+        if mutant(Mutant::ReleaseDeletesRecord) && instants.vacant_from <= now {
+            registry.slots.remove(change.name());
+        }
+        if !mutant(Mutant::LostWatchEvent) {
+            self.signals.name(change.name());
+        }
         Outcome::Applied(Applied {
             index,
             granted: change.record().period.unwrap_or_default(),

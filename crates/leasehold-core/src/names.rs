@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 
 /// The names with an outstanding change, and who waits for each, in order.
@@ -21,6 +22,10 @@ pub(crate) struct Turn {
 impl Names {
     /// Waits for the name's turn. Dropping the future gives up the place, or passes on the turn.
     pub(crate) async fn turn(self: &Arc<Self>, name: &LeaseName) -> Turn {
+        if mutant(Mutant::TwoChangesOfAName) {
+            let (names, name) = (self.clone(), None);
+            return Turn { names, name };
+        }
         loop {
             let receiver = {
                 let mut names = self.lock();

@@ -13,6 +13,7 @@ use crate::capabilities::{Capabilities, Delivery, Drift, ExpiryClock};
 use crate::contract::{Found, Instants, decide};
 use crate::door::{Door, DoorExt};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::record::{MAX_INDEX, Origin, Record};
 use crate::register::{Register, Revision, Written};
@@ -120,16 +121,17 @@ impl<R: Register> Observed<R> {
     }
 
     async fn sight(&self, name: &LeaseName, until: BootInstant) -> Result<Option<Sight>> {
+        let asked = mutant(Mutant::WaitFromSend).then(|| self.door.now());
         let read = self.register.read(name, until).await?;
+        let received = asked.unwrap_or_else(|| self.door.now());
         if read.is_none() {
             self.sightings().forget(name);
         }
-        Ok(read.map(|(bytes, revision)| self.saw(name, &bytes, revision)))
+        Ok(read.map(|(bytes, revision)| self.saw(name, &bytes, revision, received)))
     }
 
-    /// Places a record that was just received.
-    fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision) -> Sight {
-        let now = self.door.now();
+    /// Places a record that was received just now.
+    fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision, now: BootInstant) -> Sight {
         let record = Record::decode(bytes);
         let timed =
             record.origin == Origin::Leasehold && !(record.wait.is_zero() && record.hold.is_zero());
@@ -161,6 +163,7 @@ impl<R: Register> Observed<R> {
 
     async fn change(&self, change: Change, until: BootInstant) -> Outcome {
         let name = change.name();
+        let drawn = mutant(Mutant::IndexFromBeforeTheStep).then(|| self.next_index(0));
         let sight = match self.sight(name, until).await {
             Ok(sight) => sight,
             Err(error) => return Outcome::NotApplied(error),
@@ -175,7 +178,7 @@ impl<R: Register> Observed<R> {
         let Some(instants) = decide(found.as_ref(), now, &change) else {
             return Outcome::Refused { found: seen };
         };
-        let index = self.next_index(found.map_or(0, |found| found.index));
+        let index = drawn.unwrap_or_else(|| self.next_index(found.map_or(0, |found| found.index)));
         if index > MAX_INDEX {
             return Outcome::NotApplied(Error::new(
                 ErrorKind::Foreign,
@@ -226,8 +229,13 @@ impl<R: Register> Observed<R> {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         let wall = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+        let least = if mutant(Mutant::IndexMayStandStill) {
+            last
+        } else {
+            last + 1
+        };
         // A wall clock that is centuries ahead must not use up the numbers.
-        (last + 1).max(if wall < MAX_INDEX / 2 { wall } else { 0 })
+        least.max(if wall < MAX_INDEX / 2 { wall } else { 0 })
     }
 
     fn sightings(&self) -> MutexGuard<'_, Sightings> {

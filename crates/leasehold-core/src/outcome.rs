@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind};
 use crate::manager::Core;
+use crate::mutants::{Mutant, mutant};
 use crate::record::AttemptId;
-use crate::store::{Applied, Change, Outcome, Seen};
+use crate::store::{Applied, Change, Expect, Outcome, Seen};
 use crate::time::BootInstant;
 
 /// What became of a change, after all that could be done to find out.
@@ -26,6 +27,11 @@ impl Core {
             .batch
             .one(change.clone(), self.request_until(last_send))
             .await;
+        if mutant(Mutant::AmbiguousAcquireIsFailure)
+            && let (Expect::Vacant(_), Outcome::Unknown(error)) = (change.expect(), &outcome)
+        {
+            return Resolved::NotApplied(error.duplicate());
+        }
         self.resolve_from(outcome, change, last_send, last_send)
             .await
     }
@@ -47,13 +53,23 @@ impl Core {
         };
         tracing::debug!(name = %change.name(), attempt = %change.attempt(), %unknown, "outcome unknown, resolving");
         let mut pause = Duration::from_millis(5);
+        let last_send = if mutant(Mutant::ResendAfterDeadline) {
+            last_send.plus(self.timeout).plus(self.timeout)
+        } else {
+            last_send
+        };
         loop {
             let jittered = pause.mul_f64(0.5 + self.door.chance());
             pause = (pause * 2).min(Duration::from_secs(1));
             let now = self.door.now();
             let moment = Duration::from_millis(1);
             let mut left = last_send.since(now);
-            if left < moment {
+            let least = if mutant(Mutant::UnknownIsGivenUpEarly) {
+                jittered
+            } else {
+                moment
+            };
+            if left < least {
                 return Resolved::Unknown(unknown);
             }
             if useful.since(now) >= moment {
@@ -90,7 +106,9 @@ pub(crate) fn known(
     period: Option<Duration>,
 ) -> Result<Resolved, Error> {
     Ok(match outcome {
-        Outcome::Refused { found: Some(found) } if shows(&found, attempt) => {
+        Outcome::Refused { found: Some(found) }
+            if shows(&found, attempt) && !mutant(Mutant::AttemptNotRecognised) =>
+        {
             Resolved::Applied(Applied {
                 index: found.index,
                 // A record's lengths may have been rounded up.

@@ -12,6 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::door::Door;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutants::{Mutant, mutant};
 use crate::time::BootInstant;
 
 /// The real [`Door`].
@@ -93,7 +94,12 @@ const BOOT: ClockId = ClockId::Boottime;
 const BOOT: ClockId = ClockId::Monotonic;
 
 fn boot_now() -> BootInstant {
-    let now = clock_gettime(BOOT);
+    let clock = if mutant(Mutant::InstantForBootClock) {
+        ClockId::Monotonic
+    } else {
+        BOOT
+    };
+    let now = clock_gettime(clock);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
     BootInstant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))

@@ -7,10 +7,11 @@ use crate::belief::{Renewed, Standing, Term};
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Core, Vacancy};
+use crate::mutants::{Mutant, mutant};
 use crate::outcome::{Resolved, known, unknown};
 use crate::record::{AttemptId, Body, Ended, EndedHow, Record, check_details};
 use crate::request::Changes;
-use crate::store::{Believe, Change, Expect, Outcome, Reopen, Take};
+use crate::store::{Applied, Believe, Change, Expect, Outcome, Reopen, Take};
 use crate::time::BootInstant;
 
 /// A renewal's place among those of a batch, and its result.
@@ -219,7 +220,11 @@ impl Core {
             Arc::new(body)
         };
         let record = Record {
-            fence: Some(term.fence()),
+            fence: if mutant(Mutant::RenewDropsFence) {
+                None
+            } else {
+                Some(term.fence())
+            },
             period: Some(period),
             ..Record::new(body, attempt)
         };
@@ -249,6 +254,9 @@ impl Core {
         match known(outcome, renewal.take.attempt, renewal.take.record.period) {
             Ok(resolved) => resolved,
             Err(error) => {
+                if mutant(Mutant::AmbiguousRenewIsLoss) {
+                    return Resolved::Refused(None);
+                }
                 let change = Change::Take(renewal.take.clone());
                 let useful = term.deadline().unwrap_or(renewal.deadline);
                 let outcome = Outcome::Unknown(error);
@@ -267,7 +275,7 @@ impl Core {
 
     /// What became of a renewal reaches its term, at once.
     fn learn(&self, term: &Term, renewal: &Renewal, resolved: Resolved) -> Learnt {
-        let applied = match resolved {
+        let applied = match weakened(resolved, renewal) {
             Resolved::Applied(applied) => applied,
             Resolved::Refused(found) => {
                 term.end();
@@ -279,7 +287,12 @@ impl Core {
             }
         };
         let begin = self.door.now().plus(applied.wait);
-        let deadline = self.deadline(renewal.sent, applied.granted, applied.counted_from);
+        let sent = if mutant(Mutant::RenewDeadlineFromReply) {
+            self.door.now()
+        } else {
+            renewal.sent
+        };
+        let deadline = self.deadline(sent, applied.granted, applied.counted_from);
         let deadline = applied.extended.then_some(deadline);
         let body = renewal.take.record.body.clone();
         match term.renewed(applied.index, applied.granted, body, begin, deadline) {
@@ -294,8 +307,10 @@ impl Core {
 
     /// A success that was learnt after the deadline is released, not used.
     async fn too_late(&self, term: &Term, renewal: &Renewal, index: u64) -> Result<()> {
-        self.give_back(term.name(), index, &renewal.take.record, term.fence())
-            .await;
+        if !mutant(Mutant::LateSuccessNotGivenBack) {
+            self.give_back(term.name(), index, &renewal.take.record, term.fence())
+                .await;
+        }
         Err(Error::new(
             ErrorKind::Expired,
             "the renewal succeeded only after the deadline, so the term is over; it was released",
@@ -312,7 +327,9 @@ impl Core {
             return Err(endless().during("release", Some(&name)));
         }
         // Belief ends before the release is sent, whatever becomes of it.
-        term.releasing();
+        if !mutant(Mutant::ReleaseEndsBeliefAfterwards) {
+            term.releasing();
+        }
         let (core, term) = (self.clone(), term.clone());
         self.drive(
             "release",
@@ -322,7 +339,11 @@ impl Core {
                 // Whether or not anybody waits for it, it will be sent.
                 progress.sending();
                 let _turn = core.names.turn(term.name()).await;
-                core.released(&term, last_send).await
+                let result = core.released(&term, last_send).await;
+                if mutant(Mutant::ReleaseEndsBeliefAfterwards) {
+                    term.releasing();
+                }
+                result
             },
         )
         .await
@@ -356,7 +377,11 @@ impl Core {
                         reason,
                         fence,
                     },
-                    Reopen::AfterReplaced,
+                    if mutant(Mutant::ProxyReleaseIsClean) {
+                        Reopen::Now
+                    } else {
+                        Reopen::AfterReplaced
+                    },
                 )
             }
         };
@@ -390,6 +415,24 @@ fn endless() -> Error {
         "it was only fetched, and nobody knows when its term ends: whoever knows its lessee to be dead resumes it, or \
          steals it saying so (assume dead)",
     )
+}
+
+/// What became of a renewal: what it came to, except under the mutant that takes another's grant for its own.
+fn weakened(resolved: Resolved, renewal: &Renewal) -> Resolved {
+    match resolved {
+        Resolved::Refused(Some(found))
+            if mutant(Mutant::KeepAliveOfAnothersKey) && found.is_held() =>
+        {
+            Resolved::Applied(Applied {
+                index: found.index,
+                granted: renewal.take.record.period.unwrap_or_default(),
+                counted_from: None,
+                extended: true,
+                wait: Duration::ZERO,
+            })
+        }
+        _ => resolved,
+    }
 }
 
 /// An error if the term is over for its handle.

@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
+use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::record::{AttemptId, Record};
 use crate::time::BootInstant;
@@ -115,7 +116,10 @@ impl Seen {
     /// Whether the name was vacant when it was seen.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
-        self.left == Some(Duration::ZERO)
+        match self.left {
+            Some(left) => left.is_zero(),
+            None => mutant(Mutant::ForeignRecordIsVacant),
+        }
     }
 
     /// Whether the name had a lessee whose term had not run out, or counts as held.

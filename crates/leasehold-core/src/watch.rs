@@ -11,6 +11,7 @@ use futures_util::stream::{BoxStream, Fuse, StreamExt};
 use crate::door::DoorExt;
 use crate::error::Result;
 use crate::manager::Core;
+use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::status::Status;
 use crate::store::{Scope, Seen, Signal};
@@ -160,7 +161,7 @@ impl Watch {
                 let seen = self.core.get("watch", &name).await?;
                 self.saw(name, seen);
                 if matches!(self.scope, Scope::Name(_)) {
-                    self.re_read = self.core.door.now().plus(RE_READ);
+                    self.re_read = re_read(self.core.door.now());
                 }
             }
             (None, Scope::Prefix(prefix)) => self.read_all(&prefix).await?,
@@ -195,7 +196,7 @@ impl Watch {
             self.saw(name, None);
         }
         let now = self.core.door.now();
-        self.re_read = now.plus(RE_READ);
+        self.re_read = re_read(now);
         let took = now.since(started);
         if took > Duration::from_millis(10) {
             self.rest = now.plus((took * 4).min(Duration::from_secs(1)));
@@ -209,7 +210,7 @@ impl Watch {
             held: seen.is_held(),
             ends: seen
                 .left
-                .filter(|left| !left.is_zero())
+                .filter(|left| !left.is_zero() && !mutant(Mutant::WatchWithoutExpiry))
                 .map(|left| self.core.door.now().plus(left)),
         });
         let before = match known {
@@ -238,6 +239,13 @@ impl Watch {
             self.events.push_back(Event { name, status });
         }
     }
+}
+
+fn re_read(now: BootInstant) -> BootInstant {
+    if mutant(Mutant::WatchWithoutReRead) {
+        return BootInstant::NEVER;
+    }
+    now.plus(RE_READ)
 }
 
 impl fmt::Debug for Watch {

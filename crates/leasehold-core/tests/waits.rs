@@ -437,3 +437,35 @@ impl Store for Odd {
         futures_util::future::pending().boxed()
     }
 }
+
+/// A shutdown waits for the changes that are outstanding, as long as it may, and says so where it may not.
+#[test]
+fn a_shutdown_waits_for_what_is_outstanding() {
+    for (limit, done) in [(SECOND * 5, true), (SECOND / 2, false)] {
+        let (sim, door, faulty, manager) = world(12);
+        sim.block_on(async {
+            let mut lease = manager
+                .acquire_lease("x", "m", 0, PERIOD)
+                .await
+                .unwrap()
+                .unwrap();
+            faulty.then(Fault::DelayReply(SECOND));
+            let start = door.now();
+            let shutdown = async {
+                let result = manager.shutdown(limit).await;
+                (result, door.now().since(start))
+            };
+            let (renewed, (shut, took)) =
+                futures_util::future::join(lease.renew(PERIOD), shutdown).await;
+            renewed.unwrap();
+            if done {
+                shut.unwrap();
+                assert!(took >= SECOND && took < SECOND * 3 / 2, "{took:?}");
+            } else {
+                let error = shut.unwrap_err();
+                assert!(error.to_string().contains("outstanding"), "{error}");
+                assert!(took >= limit && took < SECOND, "{took:?}");
+            }
+        });
+    }
+}

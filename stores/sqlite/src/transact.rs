@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use leasehold_core::contract::{Instants, decide};
+use leasehold_core::mutants::{Mutant, mutant};
 use leasehold_core::store::{Applied, Change, Expect, Outcome, Page, Seen};
 use leasehold_core::{Door, Error, ErrorKind, LeaseName, MAX_INDEX, Prefix, Record};
 use rusqlite::types::ValueRef;
@@ -161,8 +162,13 @@ impl Db {
             return Ok(Batch { outcomes, reserve });
         }
         for _ in 0..8 {
+            let drawn = if mutant(Mutant::IndexBeforeTheRowLock) {
+                Some(read_meta(&self.path, &self.conn)?)
+            } else {
+                None
+            };
             self.run("BEGIN IMMEDIATE")?;
-            match self.step(changes) {
+            match self.step(changes, drawn) {
                 Ok(Step::Done { batch, changed }) => {
                     if !changed {
                         self.roll_back();
@@ -202,8 +208,11 @@ impl Db {
         })
     }
 
-    fn step(&self, changes: &[Change]) -> Result<Step, Fault> {
-        let meta = read_meta(&self.path, &self.conn)?;
+    fn step(&self, changes: &[Change], drawn: Option<Meta>) -> Result<Step, Fault> {
+        let meta = match drawn {
+            Some(meta) => meta,
+            None => read_meta(&self.path, &self.conn)?,
+        };
         let count = changes.len() as u64;
         if meta.next_index + count > meta.reserved_until {
             return Ok(Step::Reserve);

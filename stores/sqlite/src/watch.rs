@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use leasehold_core::mutants::{Mutant, mutant};
+
 use crate::fault::Fault;
 use crate::machine::{beside, create_beside, knock};
 use crate::store::Shared;
@@ -47,6 +49,9 @@ impl Watching {
 
 /// Tells other processes of a commit. Never fails the operation: they look by themselves now and then.
 pub(crate) fn tell(shared: &Shared) {
+    if mutant(Mutant::LostNotification) {
+        return;
+    }
     let told = knock(&shared.notify).or_else(|error| {
         if error.kind() != std::io::ErrorKind::NotFound {
             return Err(error);

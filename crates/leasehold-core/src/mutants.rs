@@ -1,0 +1,212 @@
+//! The bugs that the tests must catch: built in under the cfg `leasehold_mutants` alone, and chosen at run time.
+//!
+//! Built with `--cfg leasehold_mutants`, the environment variable `LEASEHOLD_MUTANT` names the one bug that the process
+//! has; `scripts/mutants` runs the tests against each of them and writes docs/track-record.md. Built without, [`mutant`]
+//! is a constant `false`, and nothing of this remains in the binary. Not part of the public interface.
+//!
+//! A point reads `if mutant(Mutant::X) { the bug } else { the rule }`, stands where the rule lives, and holds no
+//! operator of its own, so that cargo-mutants finds nothing there that no test could reach.
+
+/// Where a bug comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// Peers have shipped it.
+    Peers,
+    /// A clause of the contract, weakened.
+    Contract,
+}
+
+macro_rules! mutants {
+    ($($from:ident $mutant:ident $name:literal $clause:literal: $bug:literal)*) => {
+        /// A bug.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Mutant {
+            $(#[doc = $bug] $mutant,)*
+        }
+
+        #[cfg(leasehold_mutants)]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$mutant),*];
+
+            /// The name that chooses it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$mutant => $name),* }
+            }
+
+            /// What it does wrong.
+            #[must_use]
+            pub fn bug(self) -> &'static str {
+                match self { $(Self::$mutant => $bug),* }
+            }
+
+            /// The clause of the contract that it breaks.
+            #[must_use]
+            pub fn clause(self) -> &'static str {
+                match self { $(Self::$mutant => $clause),* }
+            }
+
+            /// Where it comes from.
+            #[must_use]
+            pub fn from(self) -> From {
+                match self { $(Self::$mutant => From::$from),* }
+            }
+        }
+    };
+}
+
+mutants! {
+    Peers BlindAcquire "blind-acquire" "One lessee":
+        "acquire by a blind patch without a revision (two winners)"
+    Peers ReleaseDeletesRecord "release-deletes-record" "The index only grows":
+        "release deletes the record, so the next fence starts again"
+    Peers FenceCounterOverflows "fence-counter-overflows" "The fence":
+        "the fence counter overflows (at 255)"
+    Peers FenceCounterResets "fence-counter-resets" "The index only grows":
+        "the fence counter is reset when a lease expires"
+    Peers LossSignalIsAStub "loss-signal-is-a-stub" "The lessee stops first":
+        "the loss signal is a stub"
+    Peers KeepAliveOfAnothersKey "keep-alive-of-anothers-key" "One lessee":
+        "keep-alive succeeds though the key is another's"
+    Peers FirstFailureEndsKeepAlive "first-failure-ends-keep-alive" "The lessee stops first":
+        "the first failed renewal ends the keep-alive for good"
+    Peers HungCallLeavesCurrent "hung-call-leaves-current" "The lessee stops first":
+        "a hung call leaves `is_current()` true for ever"
+    Peers RenewWithoutCas "renew-without-cas" "One lessee":
+        "renew without compare-and-swap"
+    Peers DeadlineFromReply "deadline-from-reply" "The lessee stops first":
+        "the deadline is counted from the reply"
+    Peers RenewDeadlineFromReply "renew-deadline-from-reply" "The lessee stops first":
+        "a renewal's deadline is counted from the reply"
+    Peers ReleaseWithoutIndex "release-without-index" "One lessee":
+        "release without index"
+    Peers EarlyVacancy "early-vacancy" "Not early":
+        "the name is vacant before the period is over"
+    Peers LostWatchEvent "lost-watch-event" "Vacancy is prompt":
+        "the event of a release is lost"
+    Peers LostNotification "lost-notification" "Vacancy is prompt":
+        "the same in SQLite: other processes are not told of a commit"
+    Peers StealIgnoresProgress "steal-ignores-progress" "One lessee":
+        "a steal ignores that the lease has moved past the index"
+    Peers StealWithoutWait "steal-without-wait" "A broken term is waited out":
+        "a steal does not wait for the replaced term's end"
+    Peers AmbiguousAcquireIsFailure "ambiguous-acquire-is-failure" "Unknown is not failure, and not success":
+        "an ambiguous acquire is treated as a failure"
+    Peers AcquireAppliedAfterReRead "acquire-applied-after-re-read" "Unknown is not failure, and not success":
+        "an ambiguous acquire is applied after the re-read, and stays"
+    Peers AmbiguousRenewIsLoss "ambiguous-renew-is-loss" "Unknown is not failure, and not success":
+        "an ambiguous renewal (an error, but applied) loses the lease"
+    Peers KeepAliveAfterRelease "keep-alive-after-release" "One lessee":
+        "the keep-alive outlives the release"
+    Peers InstantForBootClock "instant-for-boot-clock" "The lessee stops first":
+        "`Instant` instead of the boot clock"
+    Peers WaitFromSend "wait-from-send" "Holding counts from before, waiting from after":
+        "a wait is counted from sending the read"
+    Peers BeliefRevivedByLateReply "belief-revived-by-late-reply" "Belief never resumes":
+        "belief is revived by a late reply"
+    Peers ShorterRenewKeepsLongDeadline "shorter-renew-keeps-long-deadline" "The lessee stops first":
+        "a shorter renewal with unknown outcome keeps the long deadline"
+    Peers IndexFromBeforeTheStep "index-from-before-the-step" "The index only grows":
+        "the index is drawn before the row lock"
+    Peers IndexBeforeTheRowLock "index-before-the-row-lock" "The index only grows":
+        "the same in SQLite: the index is drawn before the write lock"
+    Peers OneBadRenewalSinksTheBatch "one-bad-renewal-sinks-the-batch" "Unknown is not failure, and not success":
+        "one bad renewal sinks its batch"
+    Contract NoMargin "no-margin" "The lessee stops first":
+        "no margin between belief and period where clocks drift"
+    Contract StealKeepsFence "steal-keeps-fence" "The fence":
+        "a steal keeps the fence"
+    Contract RenewDropsFence "renew-drops-fence" "The fence":
+        "a renewal does not write the fence along"
+    Contract InheritedWaitDropped "inherited-wait-dropped" "A broken term is waited out":
+        "a wait that the record carries is dropped by its successor"
+    Contract BreakVacantAtOnce "break-vacant-at-once" "A broken term is waited out":
+        "a broken name is vacant at once"
+    Contract ProxyReleaseIsClean "proxy-release-is-clean" "A broken term is waited out":
+        "a release through a fetched lease makes the name vacant at once"
+    Contract ProxyRenewCutsShort "proxy-renew-cuts-short" "Not early":
+        "a fetched lease's shorter renewal ends the handle's term early"
+    Contract AcquireNamesNoVacancy "acquire-names-no-vacancy" "Unknown is not failure, and not success":
+        "an acquire takes any vacancy, not the one it saw"
+    Contract AttemptNotRecognised "attempt-not-recognised" "Unknown is not failure, and not success":
+        "a refusal that shows the own attempt is not taken for a success"
+    Contract ResendAfterDeadline "resend-after-deadline" "Unknown is not failure, and not success":
+        "an attempt is sent again after its first send's deadline"
+    Contract ReleaseEndsBeliefAfterwards "release-ends-belief-afterwards" "The lessee stops first":
+        "belief ends only after the release was answered"
+    Contract BeginBeforeSuccessKnown "begin-before-success-known" "Holding counts from before, waiting from after":
+        "belief begins when the grant was sent, not when it is known"
+    Contract BeginIgnored "begin-ignored" "A broken term is waited out":
+        "`is_current()` ignores the begin"
+    Contract LateSuccessNotGivenBack "late-success-not-given-back" "Belief never resumes":
+        "a success that is learnt too late is not released"
+    Contract AbandonedAcquireNotGivenBack "abandoned-acquire-not-given-back" "Unknown is not failure, and not success":
+        "an acquire that nobody waits for any more is kept"
+    Contract ClaimBelievesAtOnce "claim-believes-at-once" "Resuming is a claim":
+        "a resumed term is current before its own renewal succeeded"
+    Contract ForeignRecordIsVacant "foreign-record-is-vacant" "Nothing of others is damaged":
+        "a record that nobody can place in time counts as vacant"
+    Contract UnknownFieldsDropped "unknown-fields-dropped" "Nothing of others is damaged":
+        "a record's unknown fields are dropped"
+    Contract IndexMayStandStill "index-may-stand-still" "The index only grows":
+        "the index of an observed record may stand still"
+    Contract WatchWithoutExpiry "watch-without-expiry" "Watch is level-triggered":
+        "a watch does not tell that a lease has run out"
+    Contract WatchWithoutReRead "watch-without-re-read" "Watch is level-triggered":
+        "a watch does not read again by itself"
+    Contract UnknownIsGivenUpEarly "unknown-is-given-up-early" "Unknown is not failure, and not success":
+        "an unknown outcome is not resolved up to the last moment that counts"
+    Contract DroppedChangeIsForgotten "dropped-change-is-forgotten" "Unknown is not failure, and not success":
+        "a change whose future is dropped does not go on"
+    Contract TwoChangesOfAName "two-changes-of-a-name" "Unknown is not failure, and not success":
+        "changes of one name do not wait for each other"
+}
+
+/// Bugs of peers that nothing here can have yet, and why.
+#[cfg(leasehold_mutants)]
+pub const NOT_YET: &[(&str, &str)] = &[
+    ("hand-over keeps the fence", "no hand-over yet"),
+    (
+        "the leader publishes \"not leading\" at its second tick",
+        "no election yet",
+    ),
+    (
+        "reused native lease keeps a given-up name alive",
+        "no store with native leases yet",
+    ),
+];
+
+/// Whether the process has this bug: never, in a build without the cfg.
+#[cfg(not(leasehold_mutants))]
+#[inline(always)]
+#[must_use]
+pub const fn mutant(_bug: Mutant) -> bool {
+    false
+}
+
+/// Whether the process has this bug.
+///
+/// # Panics
+/// Where `LEASEHOLD_MUTANT` names none.
+#[cfg(leasehold_mutants)]
+#[must_use]
+pub fn mutant(bug: Mutant) -> bool {
+    chosen() == Some(bug)
+}
+
+/// The bug that the process has.
+///
+/// # Panics
+/// Where `LEASEHOLD_MUTANT` names none.
+#[cfg(leasehold_mutants)]
+#[expect(clippy::panic, reason = "a typing error must not pass for a survivor")]
+#[must_use]
+pub fn chosen() -> Option<Mutant> {
+    static CHOSEN: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let name = std::env::var("LEASEHOLD_MUTANT").ok()?;
+        let found = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
+        Some(*found.unwrap_or_else(|| panic!("LEASEHOLD_MUTANT: no mutant is called {name:?}")))
+    })
+}
