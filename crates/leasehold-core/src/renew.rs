@@ -395,15 +395,19 @@ impl Core {
         let ended = vacate.record.body.ended.clone();
         match self.resolve(Change::Vacate(vacate), last_send).await {
             Resolved::Applied(applied) => {
-                let kept = crate::manager::Kept::of(&record);
-                self.remember(
-                    name,
-                    Vacancy {
-                        index: Some(applied.index),
-                        ended,
-                        kept,
-                    },
-                );
+                // Only what is vacant is worth naming. An acquire that named a tombstone still waited out would be
+                // refused, and a late duplicate of it applied when the wait is over, behind everybody's back.
+                if reopen == Reopen::Now && applied.wait.is_zero() {
+                    let kept = crate::manager::Kept::of(&record);
+                    self.remember(
+                        name,
+                        Vacancy {
+                            index: Some(applied.index),
+                            ended,
+                            kept,
+                        },
+                    );
+                }
                 Ok(())
             }
             Resolved::Refused(found) => Err(self.moved(name, index, found)),

@@ -1,6 +1,6 @@
 //! A store whose every request goes into a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,8 +25,19 @@ pub struct Recorded {
     recorder: Recorder,
     process: u32,
     clock: Arc<dyn Fn() -> Time + Send + Sync>,
-    unresolved: Arc<Mutex<BTreeMap<AttemptId, Pending>>>,
+    attempts: Arc<Mutex<Attempts>>,
 }
+
+/// The changes that were sent.
+#[derive(Default)]
+struct Attempts {
+    unresolved: BTreeMap<AttemptId, Pending>,
+    /// The latest of which the outcome is recorded: an answer may have come just too late for whoever sends again.
+    resolved: VecDeque<AttemptId>,
+}
+
+/// How many recorded outcomes are remembered.
+const RESOLVED: usize = 64;
 
 impl Recorded {
     /// Around a process's store. The clock is the history's common one.
@@ -41,20 +52,23 @@ impl Recorded {
             recorder,
             process,
             clock: Arc::new(clock),
-            unresolved: Arc::default(),
+            attempts: Arc::default(),
         }
     }
 
     /// A change is sent; whether for the first time.
     fn sends(&self, change: &Change) -> bool {
         let operation = self.operation(change);
+        let mut attempts = self.attempts();
+        if attempts.resolved.contains(&change.attempt()) {
+            return false;
+        }
         let mut first = false;
-        self.unresolved()
-            .entry(change.attempt())
-            .or_insert_with(|| {
-                first = true;
-                self.recorder.begin(operation)
-            });
+        let unresolved = attempts.unresolved.entry(change.attempt());
+        unresolved.or_insert_with(|| {
+            first = true;
+            self.recorder.begin(operation)
+        });
         first
     }
 
@@ -71,15 +85,18 @@ impl Recorded {
         if !known {
             return;
         }
-        if let Some(pending) = self.unresolved().remove(&change.attempt()) {
+        let mut attempts = self.attempts();
+        if let Some(pending) = attempts.unresolved.remove(&change.attempt()) {
+            if attempts.resolved.len() >= RESOLVED {
+                attempts.resolved.pop_front();
+            }
+            attempts.resolved.push_back(change.attempt());
             pending.returned(now, outcome(change, told));
         }
     }
 
-    fn unresolved(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Pending>> {
-        self.unresolved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn operation(&self, change: &Change) -> Operation {

@@ -18,6 +18,10 @@ use leasehold_core::{BootInstant, Door};
 
 use crate::chance::Chance;
 
+mod tasks;
+
+use tasks::{Key, Taken, Tasks};
+
 /// The wall clock's reading when a simulation begins: 2026-01-01.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 /// The boot clock's reading when a simulation begins.
@@ -40,10 +44,7 @@ struct State {
     now: u64,
     chance: Chance,
     next_id: u64,
-    tasks: BTreeMap<u64, Task>,
-    /// In the order in which they became ready.
-    ready: Vec<u64>,
-    queued: BTreeSet<u64>,
+    tasks: Tasks,
     timers: BTreeMap<(u64, u64), Waker>,
     frozen: BTreeSet<u64>,
     dead: BTreeSet<u64>,
@@ -52,14 +53,10 @@ struct State {
     trace: u64,
 }
 
-struct Task {
-    process: u64,
-    /// Taken out while it is being polled.
-    future: Option<BoxFuture<'static, ()>>,
-}
-
 enum Next {
-    Run(u64),
+    /// A task of a process; one without a future is polled by its owner.
+    Run(Key, u64, Option<Taken>, Waker),
+    /// Time went on, or a task was gone.
     Advanced,
 }
 
@@ -80,9 +77,7 @@ impl Sim {
             now: 0,
             chance: Chance::new(seed),
             next_id: 1,
-            tasks: BTreeMap::new(),
-            ready: Vec::new(),
-            queued: BTreeSet::new(),
+            tasks: Tasks::default(),
             timers: BTreeMap::new(),
             frozen: BTreeSet::new(),
             dead: BTreeSet::new(),
@@ -195,31 +190,31 @@ impl Sim {
         let mut future = pin!(future);
         let root = {
             let mut state = self.world.lock();
-            let root = state.next_id;
             state.next_id += 1;
-            state.wake(root);
-            root
+            let id = state.next_id - 1;
+            self.world.insert(&mut state, id, 0, None)
         };
-        loop {
-            let mut process = None;
-            if let Next::Run(id) = self.world.next() {
-                let waker = Waker::from(Arc::new(Alarm {
-                    world: self.world.clone(),
-                    id,
-                }));
-                let mut context = Context::from_waker(&waker);
-                if id == root {
+        let answer = loop {
+            let mut ran = None;
+            match self.world.next() {
+                Next::Run(key, _, None, waker) if key == root => {
+                    let mut context = Context::from_waker(&waker);
                     if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                        return look(None).then_some(output);
+                        break look(None).then_some(output);
                     }
-                } else {
-                    process = self.world.run(id, &mut context);
                 }
+                Next::Run(key, process, Some(task), waker) => {
+                    self.world.run(key, task, &waker);
+                    ran = Some(process);
+                }
+                Next::Run(..) | Next::Advanced => {}
             }
-            if !look(process) {
-                return None;
+            if !look(ran) {
+                break None;
             }
-        }
+        };
+        drop(self.world.lock().tasks.remove(root));
+        answer
     }
 
     /// What `ask` answers at another true time, if nothing happens until then: the clocks are set for this one call.
@@ -251,7 +246,7 @@ impl Drop for Sim {
         loop {
             let tasks = std::mem::take(&mut self.world.lock().tasks);
             rounds += 1;
-            if tasks.is_empty() || rounds > 100 {
+            if tasks.len() == 0 || rounds > 100 {
                 return;
             }
         }
@@ -288,30 +283,18 @@ impl World {
             self.seed,
             Duration::from_nanos(state.now)
         );
-        let count = if state.frozen.is_empty() {
-            state.ready.len()
-        } else {
-            // Those that may run go first.
-            let (tasks, frozen) = (&state.tasks, &state.frozen);
-            let frozen = |id: u64| {
-                tasks
-                    .get(&id)
-                    .is_some_and(|task| frozen.contains(&task.process))
-            };
-            state.ready.sort_by_key(|id| frozen(*id));
-            state.ready.partition_point(|id| !frozen(*id))
-        };
+        let count = state.tasks.runnable(&state.frozen);
         if count > 0 {
             let place = usize::try_from(state.chance.below(count as u64)).unwrap_or_default();
-            let id = state.ready[place];
-            // Order is kept: it must follow from the seed alone.
-            state.ready.remove(place);
-            state.queued.remove(&id);
+            let (key, taken) = state.tasks.take(place);
             // A step takes a little time, or none.
             state.now += state.chance.below(3) * 200;
-            state.trace =
-                (state.trace.rotate_left(5) ^ id ^ state.now).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            return Next::Run(id);
+            state.trace = (state.trace.rotate_left(5) ^ key.id ^ state.now)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            return match taken {
+                Some((process, future, waker)) => Next::Run(key, process, future, waker),
+                None => Next::Advanced,
+            };
         }
         let Some((at, _)) = state.timers.first_key_value().map(|(key, _)| *key) else {
             let stuck = format!(
@@ -340,44 +323,49 @@ impl World {
         Next::Advanced
     }
 
-    /// Polls a task; says whose it is.
-    fn run(&self, id: u64, context: &mut Context<'_>) -> Option<u64> {
-        let (process, taken) = match self.lock().tasks.get_mut(&id) {
-            Some(task) => (task.process, task.future.take()),
-            None => return None,
-        };
-        let mut future = taken?;
-        let done = future.as_mut().poll(context).is_ready();
-        let mut left_over = Some(future);
+    /// A new task.
+    fn insert(
+        self: &Arc<Self>,
+        state: &mut State,
+        id: u64,
+        process: u64,
+        future: Option<Taken>,
+    ) -> Key {
+        let world = self.clone();
+        state.tasks.insert(id, process, future, |key| {
+            Waker::from(Arc::new(Alarm { world, key }))
+        })
+    }
+
+    /// Polls a task.
+    fn run(&self, key: Key, mut future: Taken, waker: &Waker) {
+        let done = future.as_mut().poll(&mut Context::from_waker(waker));
         let mut state = self.lock();
-        if done {
-            state.tasks.remove(&id);
-        } else if let Some(task) = state.tasks.get_mut(&id) {
-            // Killed meanwhile: dropped below.
-            task.future = left_over.take();
-        }
+        let left_over = match done {
+            Poll::Ready(()) => {
+                state.tasks.remove(key);
+                Some(future)
+            }
+            // Killed meanwhile, if it comes back.
+            Poll::Pending => state.tasks.put_back(key, future),
+        };
         drop(state);
         drop(left_over);
-        Some(process)
-    }
-}
-
-impl State {
-    fn wake(&mut self, id: u64) {
-        if self.queued.insert(id) {
-            self.ready.push(id);
-        }
     }
 }
 
 struct Alarm {
     world: Arc<World>,
-    id: u64,
+    key: Key,
 }
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.world.lock().wake(self.id);
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.world.lock().tasks.wake(self.key);
     }
 }
 
@@ -445,16 +433,10 @@ impl SimDoor {
 
     /// Kills the process: its tasks are gone, and new ones never run.
     pub fn kill(&self) {
-        let killed: Vec<Task> = {
+        let killed = {
             let mut state = self.world.lock();
             state.dead.insert(self.process);
-            let ids: Vec<u64> = state
-                .tasks
-                .iter()
-                .filter(|(_, task)| task.process == self.process)
-                .map(|(id, _)| *id)
-                .collect();
-            ids.iter().filter_map(|id| state.tasks.remove(id)).collect()
+            state.tasks.kill(self.process)
         };
         drop(killed);
     }
@@ -504,12 +486,7 @@ impl Door for SimDoor {
             } else {
                 let id = state.next_id;
                 state.next_id += 1;
-                let task = Task {
-                    process: self.process,
-                    future: Some(task),
-                };
-                state.tasks.insert(id, task);
-                state.wake(id);
+                self.world.insert(&mut state, id, self.process, Some(task));
                 None
             }
         };

@@ -17,7 +17,7 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 fn every_law_holds(kind: Kind) {
     let mut report = Report::default();
     for seed in seeds() {
-        if let Err(failure) = simulate(kind, seed, None, false, &mut report) {
+        if let Some(failure) = simulate(kind, seed, None, false, &mut report).failure {
             panic!("{kind}: {failure}");
         }
     }
@@ -95,20 +95,20 @@ fn ranges_are_resumed_where_they_stopped() {
 #[test]
 fn without_an_assumption_a_law_fails_and_the_fence_refuses() {
     for assumption in Assumption::ALL {
-        let mut report = Report::default();
         let mut laws = std::collections::BTreeSet::new();
-        for kind in Kind::ALL
-            .into_iter()
-            .filter(|kind| assumption.concerns(*kind))
-        {
-            for seed in 1..=12 {
+        let concerned = |kind: &Kind| assumption.concerns(*kind);
+        for kind in Kind::ALL.into_iter().filter(concerned) {
+            let mut report = Report::default();
+            for seed in 1..=8 {
                 let ran = simulate(kind, seed, Some(assumption), false, &mut report);
-                let broken = ran.err().map(|failure| failure.broken);
+                let broken = ran.failure.map(|failure| failure.broken);
                 laws.extend(broken.into_iter().flatten().map(|broken| broken.law));
+            }
+            assert!(report.accepted > 0, "{assumption}: {report:?}");
+            if assumption.fence_holds(kind) {
+                assert_eq!(report.stale, 0, "{assumption}: {report:?}");
             }
         }
         assert!(laws.contains("one lessee"), "{assumption}: {laws:?}");
-        assert!(report.accepted > 0, "{assumption}: {report:?}");
-        assert_eq!(report.stale, 0, "{assumption}: {report:?}");
     }
 }

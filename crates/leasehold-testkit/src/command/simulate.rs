@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Tells everything that happens, also where nothing fails.
     #[arg(long)]
     trace: bool,
+    /// Writes the history of the first seed, or of the one that fails, into this file (docs/history.md).
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Breaks an assumption that the contract declares, to see which law fails then, and that the fence still refuses.
     #[arg(long = "break", value_name = "ASSUMPTION")]
     broken: Option<Assumption>,
@@ -117,15 +120,15 @@ fn simulate(kind: Kind, options: &Options) -> std::io::Result<bool> {
     if let Some(assumption) = options.broken {
         return Ok(broken(assumption, kind, &report, &failures));
     }
-    if options.trace {
+    if options.trace || options.history.is_some() {
         for seed in seeds.take(1) {
-            trace(kind, seed);
+            trace(kind, seed, options)?;
         }
     }
     let Some((seed, _)) = failures.first() else {
         return Ok(false);
     };
-    trace(kind, *seed);
+    trace(kind, *seed, options)?;
     println!(
         "FAILED: {kind}, seed {seed}; again: cargo run -p leasehold-testkit -- simulate --store {kind} --seeds {seed}"
     );
@@ -155,7 +158,7 @@ fn work(
                         break;
                     }
                     let ran = world(kind, seed, options.broken, false, &mut report);
-                    if let Err(failure) = ran {
+                    if let Some(failure) = ran.failure {
                         lock(&failures).push((seed, failure.broken));
                         if options.broken.is_none() {
                             next.store(seeds.end, Ordering::SeqCst);
@@ -179,14 +182,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Runs a world again and tells what happens in it.
-fn trace(kind: Kind, seed: u64) {
-    let lines = match world(kind, seed, None, true, &mut Report::default()) {
-        Ok(trace) => trace.lines,
-        Err(failure) => failure.trace,
-    };
-    for line in lines {
+fn trace(kind: Kind, seed: u64, options: &Options) -> std::io::Result<()> {
+    let ran = world(kind, seed, None, true, &mut Report::default());
+    for line in ran.trace {
         println!("{line}");
     }
+    let Some(path) = &options.history else {
+        return Ok(());
+    };
+    for (number, history) in ran.histories.iter().enumerate() {
+        // One for each boot of the machine.
+        let path = match number {
+            0 => path.clone(),
+            _ => path.with_extension(number.to_string()),
+        };
+        history.write(std::io::BufWriter::new(std::fs::File::create(path)?))?;
+    }
+    Ok(())
 }
 
 fn tell(kind: Kind, report: &Report, took: Duration, jobs: usize) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_core::{ErrorKind, LeaseName};
+use leasehold_core::{Attempt, ErrorKind, LeaseName, Request};
 
 use crate::faulty::Fault;
 use crate::harness::Harness;
@@ -129,6 +129,39 @@ pub async fn unknown_a_late_duplicate_of_an_acquire_is_refused(h: Harness) {
     h.sleep(late * 2).await;
     let seen = h.a.manager.get_lease("x").await.unwrap().expect("held");
     assert_eq!(seen.index(), next.index());
+}
+
+/// Whoever was told that the name is taken does not get it later: an acquire never names a tombstone that is still
+/// waited out, which a late duplicate of it would find vacant.
+pub async fn unknown_a_late_duplicate_of_a_refused_acquire_is_refused(h: Harness) {
+    let period = h.short();
+    let free = async || {
+        h.until_vacant(&h.b.manager, "x").await;
+        h.sleep(period).await;
+        let held = h.b.manager.get_lease("x").await.unwrap();
+        assert!(held.is_none(), "the duplicate was applied: {held:?}");
+    };
+    let refused = async || {
+        h.b.faulty.then(Fault::Again(period * 3));
+        let request = Request::new("x", h.long());
+        let attempt = h.b.manager.try_acquire(request).await.unwrap();
+        assert!(matches!(attempt, Attempt::Busy(_)), "{attempt:?}");
+        h.sleep(period * 3).await;
+    };
+    // The client itself has just made the tombstone: by a release through a fetched lease ...
+    let _lease = h.a.take("x", period).await;
+    let proxy = h.b.manager.get_lease("x").await.unwrap().expect("held");
+    proxy.release().await.unwrap();
+    refused().await;
+    free().await;
+    // ... and of a lease that was stolen, before the replaced term was waited out.
+    h.until_vacant(&h.a.manager, "x").await;
+    let lease = h.a.take("x", period).await;
+    let index = lease.index();
+    let thief = h.b.manager.steal_lease("x", "thief", 0, period * 2, index);
+    thief.await.unwrap().release().await.unwrap();
+    refused().await;
+    free().await;
 }
 
 /// A late duplicate of a renewal or release touches nothing either.

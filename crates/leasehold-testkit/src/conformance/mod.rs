@@ -95,6 +95,7 @@ macro_rules! conformance {
             unknown_is_not_failure_renew_applied
             unknown_is_not_failure_release_steal_and_break
             unknown_a_late_duplicate_of_an_acquire_is_refused
+            unknown_a_late_duplicate_of_a_refused_acquire_is_refused
             unknown_late_duplicates_of_renew_and_release_are_refused
             unknown_acquire_applied_after_the_re_read_is_released
             unknown_a_dropped_acquire_is_given_back

@@ -27,5 +27,5 @@ pub use log::Log;
 pub use net::{Link, Missed, Net, Weather};
 pub use process::{AtWork, Process};
 pub use registry::{Registry, Scene};
-pub use simulate::{Report, Trace, simulate};
+pub use simulate::{Ran, Report, simulate};
 pub use whole::{Failure, World};

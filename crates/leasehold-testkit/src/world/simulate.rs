@@ -1,6 +1,7 @@
 //! Many worlds, one after the other: the command `simulate`, and the tests of every change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::history::{self, History};
 use crate::world::assumption::Assumption;
@@ -12,7 +13,7 @@ use crate::world::torture::{self, Actor, NAMES};
 use crate::world::whole::{Failure, World};
 
 /// What the worlds of some seeds have shown.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Report {
     /// How many worlds there were.
     pub seeds: u64,
@@ -38,28 +39,27 @@ pub struct Report {
     pub stale: u64,
 }
 
-/// What a world was, when it ended well.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trace {
-    /// Follows from the order of everything that happened.
-    pub hash: u64,
+/// What came of a world.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The laws that were broken, if any.
+    pub failure: Option<Failure>,
     /// What happened, a line each, where it was told.
-    pub lines: Vec<String>,
+    pub trace: Vec<String>,
+    /// What was asked of the registry and what was answered, for each boot of the machine.
+    pub histories: Vec<History>,
 }
 
 /// Runs the world of one seed: processes that do everything to leases while everything goes wrong, every law looked at
 /// after every step; then calm, in which the names must become free and the watches converge. Without an assumption the
 /// world goes on when laws fail, and calm is asked for nothing.
-///
-/// # Errors
-/// The laws that were broken; with what happened, if `told`.
 pub fn simulate(
     kind: Kind,
     seed: u64,
     without: Option<Assumption>,
     told: bool,
     report: &mut Report,
-) -> Result<Trace, Failure> {
+) -> Ran {
     let period = kind.period();
     let mut world = World::with(kind, Chaos::of(kind, seed), seed, told);
     if let Some(assumption) = without {
@@ -98,10 +98,11 @@ pub fn simulate(
         })
     });
     let ran = ran.and_then(|()| if without.is_none() { legal } else { Ok(()) });
-    ran.map(|()| Trace {
-        hash: world.sim().trace(),
-        lines: world.log().lines(),
-    })
+    Ran {
+        failure: ran.err(),
+        trace: world.log().lines(),
+        histories,
+    }
 }
 
 impl Report {
@@ -141,5 +142,22 @@ impl Report {
             *self.faults.entry(kind).or_default() += count;
         }
         self.situations.extend(other.situations);
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report")
+            .field("seeds", &self.seeds)
+            .field("steps", &self.steps)
+            .field("records", &self.records)
+            .field("operations", &self.operations)
+            .field("beliefs", &self.beliefs)
+            .field("situations", &self.situations.len())
+            .field("accepted", &self.accepted)
+            .field("refused", &self.refused)
+            .field("stale", &self.stale)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
     }
 }

@@ -55,15 +55,13 @@ struct Citizen {
     door: Arc<SimDoor>,
 }
 
-/// What a world shows after its end.
+/// The laws that were broken in a world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The seed.
     pub seed: u64,
     /// The laws that did not hold.
     pub broken: Vec<Broken>,
-    /// What happened until then, where it was told.
-    pub trace: Vec<String>,
 }
 
 impl World {
@@ -312,7 +310,6 @@ impl World {
         Failure {
             seed: self.sim.seed(),
             broken,
-            trace: self.log().lines(),
         }
     }
 
