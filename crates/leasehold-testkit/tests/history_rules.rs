@@ -826,3 +826,23 @@ fn records_are_named() {
         "{told}"
     );
 }
+
+/// Where one of several unknown changes left what was seen, nothing is certain of its times.
+#[test]
+fn unknown_changes_are_given_the_benefit_of_the_doubt() {
+    // A renewal for 10, or a theft that waits until 1010.
+    let either = one()
+        .then(steal(2, (25, 40), 5).lasting(10).unknown())
+        .then(renew(1, (30, 40), 5).lasting(10).unknown())
+        .then(get(3, (50, 60), record(7, None, true, None)));
+    either.then(again(3, (70, 80), 7).granted(8, 8)).keeps();
+    // A break, or the clean release.
+    let broken = one().then(break_it(2, (25, 40), 5).unknown());
+    let taken = |story: Story| {
+        story
+            .then(get(3, (50, 60), tombstone(7)))
+            .then(again(3, (70, 80), 7).granted(8, 8))
+    };
+    taken(broken.clone().then(release(1, (30, 40), 5).unknown())).keeps();
+    taken(broken).breaks(Rule::WaitedOut, "not vacant before 1010");
+}
