@@ -400,8 +400,11 @@ fn outcome_of_read(outcome: Outcome) -> Option<Outcome> {
     found_of(outcome).map(|found| Outcome::Read { found })
 }
 
+/// Another checker: whether a history is legal.
+pub(crate) type Other = fn(&[Operation]) -> bool;
+
 /// Asks the checker and others about many histories; all must agree.
-pub(crate) fn agree(others: &[(&str, fn(&[Operation]) -> bool)]) {
+pub(crate) fn agree(others: &[(&str, Other)]) {
     let mut history = History::new(Header::exact("steps"));
     let a = history.name("a");
     let (mut legal_count, mut illegal_count, mut unknown_count) = (0, 0, 0);
