@@ -242,7 +242,7 @@ fn an_error_names_its_line() {
         (
             &format!("{head}\n{{\"p\":1,\"at\":1,\"name\":\"a\"}}"),
             2,
-            "either",
+            "a record has",
         ),
         (
             &format!("{head}\n{{\"op\":\"get\",\"at\":1,\"name\":\"a\"}}"),

@@ -134,7 +134,7 @@ impl World {
         let draw = self.chance.below(100);
         match (known.handle, known.seen) {
             (Some(handle), _) if draw < 80 => {
-                operation.kind = match draw < 60 {
+                operation.kind = match draw < 76 {
                     true => Kind::Renew,
                     false => Kind::Release,
                 };

@@ -36,11 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             if let Some(path) = rest.get(1) {
                 history.write(File::create(path)?)?;
             }
-            let begin = Instant::now();
+            let (begin, busy) = (Instant::now(), processor());
             let report = check(&history)?;
             println!(
-                "checked in {:.2?}; at most {} MiB",
+                "checked in {:.2?} ({:.2} s of processor time); at most {} MiB",
                 begin.elapsed(),
+                processor() - busy,
                 memory("VmHWM")
             );
             println!("{report}");
@@ -64,6 +65,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// How many seconds this process has had a processor, where the kernel says so: on a busy machine less than passed.
+fn processor() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos = text
+        .split_whitespace()
+        .next()
+        .and_then(|number| number.parse::<f64>().ok());
+    nanos.unwrap_or_default() / 1e9
 }
 
 /// Of this process, in MiB, where the kernel says so.

@@ -3,7 +3,7 @@
 use super::records::History;
 use super::rules::{Rule, Violations, told};
 use super::terms::Term;
-use super::types::{Belief, Kind, Standing, Time};
+use super::types::{Belief, Time};
 
 /// Beliefs in the order in which they are looked at, and the releases that ended some of them.
 pub(crate) struct Beliefs<'a> {
@@ -57,9 +57,12 @@ impl<'a> Beliefs<'a> {
         order.sort_unstable_by_key(|number| beliefs.get(*number as usize).map(key));
         let mut releases = Vec::new();
         if count > 0 {
-            for (number, operation) in history.operations().enumerate() {
-                let ends = operation.kind == Kind::Release && operation.standing != Standing::Proxy;
-                if let Some(handle) = operation.handle.filter(|_| ends) {
+            for (number, row) in history.rows().iter().enumerate() {
+                if !row.is_clean_release() {
+                    continue;
+                }
+                let operation = row.unpack();
+                if let Some(handle) = operation.handle {
                     releases.push(Release {
                         name: operation.name.0,
                         process: operation.process,

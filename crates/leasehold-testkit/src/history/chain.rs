@@ -3,6 +3,9 @@
 //! success left: a change of unknown outcome. Those fork: all states that may stand at an index are kept, each with
 //! the earliest moment at which it may have begun to stand.
 
+mod blame;
+mod forks;
+
 use super::records::History;
 use super::rules::{Rule, Violations, told};
 use super::types::{Attempt, Found, Kind, Operation, Outcome, State, Time};
@@ -47,6 +50,46 @@ struct Shown {
     stood: (Time, u32),
 }
 
+/// What one read or refusal showed of an index, and when. Small: there may be one for each operation.
+#[derive(Clone, Copy)]
+struct Sight {
+    invoked: Time,
+    returned: Time,
+    fence: u64,
+    attempt: [u64; 2],
+    number: u32,
+    held: bool,
+    has_fence: bool,
+    has_attempt: bool,
+}
+
+impl Sight {
+    fn new(state: &State, (invoked, returned): (Time, Time), number: u32) -> Self {
+        let attempt = state.attempt.map_or(0, |attempt| attempt.0);
+        Self {
+            invoked,
+            returned,
+            fence: state.fence.unwrap_or(0),
+            attempt: [(attempt >> 64) as u64, attempt as u64],
+            number,
+            held: state.held,
+            has_fence: state.fence.is_some(),
+            has_attempt: state.attempt.is_some(),
+        }
+    }
+
+    fn state(&self, index: u64) -> State {
+        let [high, low] = self.attempt;
+        let attempt = Attempt(u128::from(high) << 64 | u128::from(low));
+        State {
+            index,
+            fence: self.has_fence.then_some(self.fence),
+            held: self.held,
+            attempt: self.has_attempt.then_some(attempt),
+        }
+    }
+}
+
 /// A change of unknown outcome.
 #[derive(Clone, Copy)]
 struct Open {
@@ -60,8 +103,9 @@ pub(crate) struct Chain<'a> {
     history: &'a History,
     error: Time,
     name: &'a str,
-    /// An index, and who made it (first) or shows it.
+    /// An index, and the number of who made it (first), or the place of a sight that shows it.
     entries: Vec<(u64, u32)>,
+    sights: Vec<Sight>,
     open: Vec<Open>,
     arena: Vec<Node>,
     front: Vec<u32>,
@@ -70,6 +114,8 @@ pub(crate) struct Chain<'a> {
     /// A record existed by then.
     existed: (Time, u32),
     saw_nothing: bool,
+    /// The order itself is broken: what else is wrong with it would only follow from that.
+    pub(crate) disorderly: bool,
     pub(crate) shown: usize,
 }
 
@@ -80,12 +126,14 @@ impl<'a> Chain<'a> {
             error: history.header().error,
             name: "",
             entries: Vec::new(),
+            sights: Vec::new(),
             open: Vec::new(),
             arena: Vec::new(),
             front: Vec::new(),
             stood: (0, NONE),
             existed: (Time::MAX, NONE),
             saw_nothing: false,
+            disorderly: false,
             shown: 0,
         }
     }
@@ -143,16 +191,21 @@ impl<'a> Chain<'a> {
     /// Sorts what is known of a name: who made or shows which index, and what is unknown.
     fn gather(&mut self, numbers: &[u32], violations: &mut Violations) {
         self.entries.clear();
+        self.sights.clear();
         self.open.clear();
         self.stood = (0, NONE);
         self.existed = (Time::MAX, NONE);
         self.saw_nothing = false;
+        self.disorderly = false;
         for number in numbers.iter().copied() {
             let Some(operation) = self.operation(number) else {
                 continue;
             };
             if let Some(index) = operation.applied() {
                 self.entries.push((index, number));
+                if let Outcome::Refused { found } = operation.outcome {
+                    self.found(number, &operation, found, violations);
+                }
                 continue;
             }
             match operation.outcome {
@@ -183,7 +236,10 @@ impl<'a> Chain<'a> {
         match found {
             Found::Record(state) => {
                 self.shown += 1;
-                self.entries.push((state.index, number | SHOWS));
+                let place = u32::try_from(self.sights.len()).unwrap_or(NONE);
+                self.entries.push((state.index, place | SHOWS));
+                let times = (self.early(operation.invoked), self.late(operation.returned));
+                self.sights.push(Sight::new(&state, times, number));
             }
             Found::Nothing => {
                 self.shown += 1;
@@ -270,19 +326,11 @@ impl<'a> Chain<'a> {
             stood: (0, NONE),
         };
         for (_, by) in shows {
-            let number = by & !SHOWS;
-            let Some(operation) = self.operation(number) else {
+            let place = (by & !SHOWS) as usize;
+            let Some(sight) = self.sights.get(place).copied() else {
                 continue;
             };
-            let (Outcome::Refused {
-                found: Found::Record(state),
-            }
-            | Outcome::Read {
-                found: Found::Record(state),
-            }) = operation.outcome
-            else {
-                continue;
-            };
+            let (state, number) = (sight.state(index), sight.number);
             let agrees = fits(&state, sum.held, sum.fence, sum.attempt);
             if sum.by == NONE {
                 sum.by = number;
@@ -298,8 +346,8 @@ impl<'a> Chain<'a> {
             sum.held = Some(state.held);
             sum.fence = sum.fence.or(state.fence);
             sum.attempt = sum.attempt.or(state.attempt);
-            sum.until = sum.until.min((self.late(operation.returned), number));
-            sum.stood = sum.stood.max((self.early(operation.invoked), number));
+            sum.until = sum.until.min((sight.returned, number));
+            sum.stood = sum.stood.max((sight.invoked, number));
         }
         sum
     }
@@ -337,16 +385,19 @@ impl<'a> Chain<'a> {
                 violations.add(Rule::Fence, self.name, what);
             }
         }
-        let mut sources = self.predecessors(index, number, change, fence, violations);
+        // A success that was found out may not have told its fence; who saw the record knows it.
+        let fence = fence.or(shown.fence.filter(|_| held));
+        let (mut sources, in_place) = self.predecessors(index, number, change, fence, violations);
+        self.disorderly |= !in_place;
         let mut allowed = sources.clone();
         allowed.retain(|source| may(change.kind, self.arena[*source as usize]));
-        if allowed.is_empty() && !sources.is_empty() {
+        if allowed.is_empty() && in_place {
             let what = format!(
                 "{} replaced what was not held by anybody",
                 self.told(number)
             );
             violations.add(Rule::OneLessee, self.name, what);
-        } else {
+        } else if in_place {
             sources = allowed;
         }
         let mut fenced = sources.clone();
@@ -354,9 +405,9 @@ impl<'a> Chain<'a> {
             let expected = fence_after(change.kind, index, self.arena[*source as usize]);
             expected.is_none() || fence.is_none() || expected == fence
         });
-        if fenced.is_empty() && !sources.is_empty() {
+        if fenced.is_empty() && in_place {
             self.wrong_fence(index, number, change, fence, &sources, violations);
-        } else {
+        } else if in_place {
             sources = fenced;
         }
         let invoked = (self.early(change.invoked), number);
@@ -393,8 +444,8 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// The states that a known change may have replaced: none, and a violation, where it cannot have replaced what it
-    /// names. Then it follows whatever stood.
+    /// The states that a known change may have replaced; or, with a violation, whatever stood, where it cannot have
+    /// replaced what it names.
     fn predecessors(
         &mut self,
         index: u64,
@@ -402,10 +453,10 @@ impl<'a> Chain<'a> {
         change: &Operation,
         fence: Option<u64>,
         violations: &mut Violations,
-    ) -> Vec<u32> {
+    ) -> (Vec<u32>, bool) {
         let last = self.last_index();
         if change.names == last {
-            return self.front.clone();
+            return (self.front.clone(), true);
         }
         let what = match change.names {
             Some(named) if named >= index => format!(
@@ -426,9 +477,8 @@ impl<'a> Chain<'a> {
                 self.unknown(named, &shown, violations);
                 let made = first..self.arena.len();
                 let made = made.filter(|place| self.arena[*place].index == Some(named));
-                return made
-                    .map(|place| u32::try_from(place).unwrap_or(NONE))
-                    .collect();
+                let made = made.map(|place| u32::try_from(place).unwrap_or(NONE));
+                return (made.collect(), true);
             }
             _ => {
                 if violations.is_full() {
@@ -437,230 +487,16 @@ impl<'a> Chain<'a> {
                     let (rule, what) = self.second_successor(index, number, change.names);
                     violations.add(rule, self.name, what);
                 }
-                return self.front.clone();
+                return (self.front.clone(), false);
             }
         };
         violations.add(Rule::IndexGrows, self.name, what);
-        self.front.clone()
+        (self.front.clone(), false)
     }
 
     fn last_index(&self) -> Option<u64> {
         let last = self.front.first()?;
         self.arena.get(*last as usize)?.index
-    }
-
-    /// A change names what had been replaced already.
-    fn second_successor(&self, index: u64, number: u32, named: Option<u64>) -> (Rule, String) {
-        let shown = named.map_or_else(
-            || "that there is no record".into(),
-            |named| format!("index {named}"),
-        );
-        let mut place = self.front.first().copied().unwrap_or(NONE);
-        let mut after = None;
-        while let Some(node) = self.arena.get(place as usize) {
-            if node.index <= named {
-                break;
-            }
-            after = Some(*node);
-            place = node.back;
-        }
-        let other = after.and_then(|after| Some((after.maker, self.operation(after.maker)?)));
-        match other {
-            Some((other, change)) if change.names == named => (
-                Rule::OneLessee,
-                format!(
-                    "{} and {} both named {shown} and were both applied",
-                    self.told(other),
-                    self.told(number)
-                ),
-            ),
-            _ => (
-                Rule::IndexGrows,
-                format!(
-                    "{} was given index {index} and named {shown}, although index {} came between",
-                    self.told(number),
-                    after.and_then(|after| after.index).unwrap_or_default(),
-                ),
-            ),
-        }
-    }
-
-    fn wrong_fence(
-        &self,
-        index: u64,
-        number: u32,
-        change: &Operation,
-        fence: Option<u64>,
-        sources: &[u32],
-        violations: &mut Violations,
-    ) {
-        let source = sources.first().map(|source| self.arena[*source as usize]);
-        let expected = source.and_then(|source| fence_after(change.kind, index, source));
-        let what = format!(
-            "{} was given the fence {} where it should have been {}",
-            self.told(number),
-            fence.unwrap_or_default(),
-            expected.unwrap_or_default()
-        );
-        violations.add(Rule::Fence, self.name, what);
-    }
-
-    /// An index that no change is known to have been given: left by one of unknown outcome, perhaps by way of others
-    /// that nobody saw.
-    fn unknown(&mut self, index: u64, shown: &Shown, violations: &mut Violations) {
-        let begin = self.arena.len();
-        let mut reached = self.front.clone();
-        let last = self.last_index();
-        // Only what an open change names can be passed on the way unseen.
-        let from = self.open.partition_point(|open| open.names <= last);
-        let to = self.open.partition_point(|open| open.names < Some(index));
-        let between = self.open.get(from..to).unwrap_or_default();
-        let mut between: Vec<Option<u64>> = between.iter().map(|open| open.names).collect();
-        between.dedup();
-        for hidden in between.into_iter().flatten() {
-            let found = self.reach(hidden, &reached, None);
-            reached.extend(found);
-        }
-        let found = self.reach(index, &reached, Some(shown));
-        if !found.is_empty() {
-            return;
-        }
-        self.arena.truncate(begin);
-        let initial = self.history.header().continues && last.is_none() && !self.saw_nothing;
-        if !initial {
-            let what = self.unexplained(index, shown);
-            violations.add(Rule::Unknown, self.name, what);
-        }
-        let back = self.front.first().copied().unwrap_or(NONE);
-        let (earliest, since) = self.since(back);
-        self.arena.push(Node {
-            index: Some(index),
-            maker: NONE,
-            back,
-            fence: shown.fence,
-            held: shown.held,
-            vague: true,
-            earliest,
-            since,
-            latest: Time::MAX,
-        });
-    }
-
-    fn unexplained(&self, index: u64, shown: &Shown) -> String {
-        format!(
-            "{} shows index {index}, which no recorded change can have left",
-            self.told(shown.by)
-        )
-    }
-
-    /// The ways to an index from states that were reached, each by one open change.
-    fn reach(&mut self, index: u64, from: &[u32], shown: Option<&Shown>) -> Vec<u32> {
-        let begin = self.arena.len();
-        for source in from.iter().copied() {
-            let before = self.arena[source as usize];
-            let start = self.open.partition_point(|open| open.names < before.index);
-            let mut at = start;
-            while let Some(open) = self.open.get(at).copied() {
-                at += 1;
-                if open.names != before.index {
-                    break;
-                }
-                let Some(change) = self.operation(open.number) else {
-                    continue;
-                };
-                let held = change.kind.grants();
-                let fence = fence_after(change.kind, index, before);
-                let attempt = change.attempt;
-                let state = State {
-                    index,
-                    fence,
-                    held,
-                    attempt,
-                };
-                let seen =
-                    shown.is_none_or(|shown| fits(&state, shown.held, shown.fence, shown.attempt));
-                let (earliest, since) = self.since(source).max((open.invoked, open.number));
-                let too_late = before.index.is_none() && earliest > self.existed.0;
-                if !seen || !may(change.kind, before) || too_late {
-                    continue;
-                }
-                let node = Node {
-                    index: Some(index),
-                    maker: open.number,
-                    back: source,
-                    fence: fence.or(shown.and_then(|shown| shown.fence)),
-                    held: Some(held),
-                    vague: false,
-                    earliest,
-                    since,
-                    latest: Time::MAX,
-                };
-                self.keep(begin, node);
-            }
-        }
-        let several = self.arena.len() > begin + 1;
-        for node in &mut self.arena[begin..] {
-            node.vague |= several;
-        }
-        (begin..self.arena.len())
-            .map(|place| u32::try_from(place).unwrap_or(NONE))
-            .collect()
-    }
-
-    /// Of states that what follows cannot tell apart the earliest is kept.
-    fn keep(&mut self, begin: usize, node: Node) {
-        let same = |other: &&mut Node| other.held == node.held && other.fence == node.fence;
-        match self.arena[begin..].iter_mut().find(same) {
-            None => self.arena.push(node),
-            Some(other) => {
-                if node.earliest < other.earliest {
-                    *other = node;
-                }
-                other.vague = true;
-            }
-        }
-    }
-
-    fn out_of_order(&self, index: u64, begun: u32, over: u32, violations: &mut Violations) {
-        let is_change = |number| {
-            self.operation(number)
-                .is_some_and(|o| o.applied().is_some() || o.outcome == Outcome::Unknown)
-        };
-        let (rule, what) = match (is_change(begun), is_change(over)) {
-            (true, true) => (
-                Rule::IndexGrows,
-                format!(
-                    "{} had returned with index {index} before {}, which came before it, was invoked",
-                    self.told(over),
-                    self.told(begun)
-                ),
-            ),
-            (false, true) => (
-                Rule::Reads,
-                format!(
-                    "{} showed what stood before {}, although that had returned already",
-                    self.told(begun),
-                    self.told(over)
-                ),
-            ),
-            (true, false) => (
-                Rule::Reads,
-                format!(
-                    "{} showed index {index} and had returned before {} was invoked",
-                    self.told(over),
-                    self.told(begun)
-                ),
-            ),
-            (false, false) => (
-                Rule::Reads,
-                format!(
-                    "{} showed index {index} and had returned before {} was invoked, which showed an earlier one",
-                    self.told(over),
-                    self.told(begun)
-                ),
-            ),
-        };
-        violations.add(rule, self.name, what);
     }
 
     /// A refusal that said that a record exists, where nobody saw one.

@@ -40,7 +40,12 @@ pub fn check(history: &History) -> Result<Report, Violations> {
         let own = numbers.get(begin..end).unwrap_or_default();
         begin = end;
         chain.order(name, own, &mut states, &mut violations);
-        terms.follow(name, &states, &mut violations);
+        let mut entailed = Violations::default();
+        let told = match chain.disorderly {
+            true => &mut entailed,
+            false => &mut violations,
+        };
+        terms.follow(name, &states, told);
         let oldest = states.first().and_then(|state| state.index);
         beliefs.check(number, name, &terms.terms, oldest, &mut violations);
         report.terms += terms.terms.len();
@@ -85,8 +90,9 @@ pub fn check_file(path: impl AsRef<Path>) -> Result<Checked, ReadError> {
 /// The operations' numbers, sorted by name, and where each name's end.
 fn by_name(history: &History) -> (Vec<u32>, Vec<usize>) {
     let mut ends = vec![0_usize; history.names()];
-    for name in history.names_of_operations() {
-        if let Some(count) = ends.get_mut(name.0 as usize) {
+    let names = history.names_of_operations();
+    for name in names {
+        if let Some(count) = ends.get_mut(*name as usize) {
             *count += 1;
         }
     }
@@ -97,8 +103,8 @@ fn by_name(history: &History) -> (Vec<u32>, Vec<usize>) {
         sum += count;
     }
     let mut numbers = vec![0_u32; sum];
-    for (number, name) in history.names_of_operations().enumerate() {
-        if let Some(end) = ends.get_mut(name.0 as usize) {
+    for (number, name) in names.iter().enumerate() {
+        if let Some(end) = ends.get_mut(*name as usize) {
             if let Some(place) = numbers.get_mut(*end) {
                 *place = u32::try_from(number).unwrap_or(NONE);
             }
@@ -112,7 +118,11 @@ fn by_name(history: &History) -> (Vec<u32>, Vec<usize>) {
 fn clocks(history: &History, violations: &mut Violations) {
     let header = history.header();
     let mut last: BTreeMap<u32, (u32, Time, Time)> = BTreeMap::new();
-    for (number, operation) in history.operations().enumerate() {
+    for (number, row) in history.rows().iter().enumerate() {
+        if !row.is_timed() {
+            continue;
+        }
+        let operation = row.unpack();
         let Some(own) = operation.own else {
             continue;
         };

@@ -525,7 +525,12 @@ impl Reader {
                 });
                 history.in_line(number);
             }
-            _ => return Err("a record has either `op` (an operation), `done` (its outcome) or `begin` (a belief)".into()),
+            _ => {
+                return Err(
+                    "a record has `op` (an operation), `done` (its outcome) or `begin` (a belief)"
+                        .into(),
+                );
+            }
         }
         Ok(())
     }

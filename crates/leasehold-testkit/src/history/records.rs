@@ -13,6 +13,8 @@ pub struct History {
     names: Vec<String>,
     numbers: BTreeMap<String, u32>,
     rows: Vec<Row>,
+    /// The name of each operation.
+    row_names: Vec<u32>,
     beliefs: Vec<Belief>,
     /// Where it was read from a file: the line of each operation and of each belief.
     lines: (Vec<u32>, Vec<u32>),
@@ -20,7 +22,7 @@ pub struct History {
 
 /// An operation in 120 bytes: tens of millions of them fit into memory.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+pub(crate) struct Row {
     invoked: Time,
     /// `NONE`: never, as in the other numbers that an operation may lack.
     returned: Time,
@@ -65,6 +67,7 @@ impl History {
             names: Vec::new(),
             numbers: BTreeMap::new(),
             rows: Vec::new(),
+            row_names: Vec::new(),
             beliefs: Vec::new(),
             lines: (Vec::new(), Vec::new()),
         }
@@ -102,11 +105,13 @@ impl History {
     /// Makes room for this many more operations.
     pub fn reserve(&mut self, operations: usize) {
         self.rows.reserve_exact(operations);
+        self.row_names.reserve_exact(operations);
     }
 
     /// Adds an operation; its name must be one of this history's.
     pub fn push(&mut self, operation: &Operation) {
         self.rows.push(Row::pack(operation));
+        self.row_names.push(operation.name.0);
     }
 
     /// Adds a belief; its name must be one of this history's.
@@ -132,10 +137,11 @@ impl History {
         self.rows.get(number).map(Row::unpack)
     }
 
-    /// Replaces an operation: what became of it is known now.
+    /// Replaces an operation: what became of it is known now. Its name stays.
     pub fn replace(&mut self, number: usize, operation: &Operation) {
-        if let Some(row) = self.rows.get_mut(number) {
+        if let (Some(row), Some(name)) = (self.rows.get_mut(number), self.row_names.get(number)) {
             *row = Row::pack(operation);
+            row.name = *name;
         }
     }
 
@@ -157,14 +163,20 @@ impl History {
             names: self.names.clone(),
             numbers: self.numbers.clone(),
             rows: std::mem::take(&mut self.rows),
+            row_names: std::mem::take(&mut self.row_names),
             beliefs: std::mem::take(&mut self.beliefs),
             lines: std::mem::take(&mut self.lines),
         }
     }
 
-    /// The name of each operation.
-    pub(crate) fn names_of_operations(&self) -> impl Iterator<Item = Name> + '_ {
-        self.rows.iter().map(|row| Name(row.name))
+    /// The number of each operation's name.
+    pub(crate) fn names_of_operations(&self) -> &[u32] {
+        &self.row_names
+    }
+
+    /// All operations, packed.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// The record that was just added stands in this line.
@@ -266,7 +278,17 @@ impl Row {
         }
     }
 
-    fn unpack(&self) -> Operation {
+    /// Whether a reading of the process's own clock goes with it.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.own != NONE
+    }
+
+    /// Whether a handle or claimant sent it to end its term.
+    pub(crate) fn is_clean_release(&self) -> bool {
+        self.kind == Kind::Release && self.standing != Standing::Proxy
+    }
+
+    pub(crate) fn unpack(&self) -> Operation {
         let has = |bit: u8| self.flags & bit != 0;
         let [first, second, third, fourth] = self.payload;
         let found = if has(FOUND_RECORD) {

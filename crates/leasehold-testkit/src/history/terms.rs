@@ -61,7 +61,7 @@ impl<'a> Terms<'a> {
         self.handles.clear();
         let mut instants = Instants::default();
         let mut before: Option<&Node> = None;
-        let mut highest = 0;
+        let mut highest = None;
         for state in states {
             let change = self.history.operation(state.maker as usize);
             if let Some(change) = &change {
@@ -82,7 +82,7 @@ impl<'a> Terms<'a> {
             }
             if state.held != Some(false) {
                 self.term(state, change.as_ref(), instants);
-                highest = highest.max(state.fence.unwrap_or(0));
+                highest = highest.max(state.fence);
             }
             before = Some(state);
         }
@@ -197,15 +197,16 @@ impl<'a> Terms<'a> {
         name: &str,
         state: &Node,
         change: &Operation,
-        highest: u64,
+        highest: Option<u64>,
         violations: &mut Violations,
     ) {
         let begins = matches!(change.kind, Kind::Acquire | Kind::Steal);
-        if begins && state.fence.is_some_and(|fence| fence <= highest) {
+        if begins && state.fence.is_some() && state.fence <= highest {
             let what = format!(
-                "{} was given the fence {}, although an earlier term had {highest}",
+                "{} was given the fence {}, although an earlier term had {}",
                 told(self.history, state.maker),
-                state.fence.unwrap_or_default()
+                state.fence.unwrap_or_default(),
+                highest.unwrap_or_default()
             );
             violations.add(Rule::Fence, name, what);
         }
