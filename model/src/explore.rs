@@ -31,18 +31,16 @@ pub fn operations(clock: Clock) -> &'static [Op] {
     }
 }
 
-/// An exploration, and what it found when it was last measured.
+/// An exploration.
 #[derive(Clone, Copy, Debug)]
 pub struct Exploration {
     /// The clock.
     pub clock: Clock,
     /// The bounds.
     pub bounds: Bounds,
-    /// How many states; none: not recorded here, it is fast enough to be repeated each time.
-    pub recorded: Option<Recorded>,
 }
 
-/// What a large exploration found.
+/// What a large exploration found when it was last measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Recorded {
     /// Different states.
@@ -95,19 +93,109 @@ const fn bounds(clock: Clock, operations: u8) -> Bounds {
     }
 }
 
-/// Every exploration of the table.
+/// Those that are repeated each time, by the tests too.
 #[must_use]
 pub fn explorations() -> Vec<Exploration> {
-    let mut all = Vec::new();
-    for clock in Clock::ALL {
-        all.push(Exploration {
-            clock,
-            bounds: Bounds {
-                crashes: 1,
-                ..bounds(clock, 2)
+    use Clock::{Native, Observed, Server};
+    let with = |clock, bounds| Exploration { clock, bounds };
+    let two = |clock| bounds(clock, 2);
+    vec![
+        with(
+            Server,
+            Bounds {
+                drift: true,
+                ..two(Server)
             },
-            recorded: None,
-        });
-    }
-    all
+        ),
+        with(
+            Server,
+            Bounds {
+                short: true,
+                restarts: 1,
+                ..two(Server)
+            },
+        ),
+        with(
+            Server,
+            Bounds {
+                duplicates: true,
+                collect: true,
+                ..two(Server)
+            },
+        ),
+        with(
+            Observed,
+            Bounds {
+                short: true,
+                drift: true,
+                crashes: 1,
+                duplicates: true,
+                ..two(Observed)
+            },
+        ),
+        with(
+            Native,
+            Bounds {
+                crashes: 1,
+                duplicates: true,
+                ..two(Native)
+            },
+        ),
+        with(
+            Native,
+            Bounds {
+                restarts: 1,
+                ..two(Native)
+            },
+        ),
+    ]
+}
+
+/// Those that take longer, and what they found.
+#[must_use]
+pub fn large() -> Vec<(Exploration, Recorded)> {
+    use Clock::{Native, Observed, Server};
+    let with = |clock, bounds, states, transitions, depth| {
+        (
+            Exploration { clock, bounds },
+            Recorded {
+                states,
+                transitions,
+                depth,
+            },
+        )
+    };
+    let most = |clock| Bounds {
+        drift: true,
+        short: clock != Native,
+        crashes: 1,
+        restarts: 1,
+        ..bounds(clock, 2)
+    };
+    vec![
+        with(Server, most(Server), 4_036_630, 43_040_386, 32),
+        with(Server, bounds(Server, 3), 3_608_424, 35_180_022, 32),
+        with(Observed, bounds(Observed, 3), 868_992, 6_295_162, 23),
+        with(
+            Native,
+            Bounds {
+                drift: true,
+                ..bounds(Native, 2)
+            },
+            1_566_487,
+            21_304_043,
+            26,
+        ),
+        with(
+            Native,
+            Bounds {
+                crashes: 1,
+                restarts: 1,
+                ..bounds(Native, 2)
+            },
+            1_839_544,
+            18_489_880,
+            29,
+        ),
+    ]
 }

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use leasehold_model::clause::cases;
 use leasehold_model::event::Op;
-use leasehold_model::explore::{Exploration, Recorded, explorations, operations};
+use leasehold_model::explore::{Exploration, Recorded, explorations, large, operations};
 use leasehold_model::model::{Bounds, Clock};
 use leasehold_model::search::search;
-use leasehold_model::table::{bounded, counterexample, op_name, page};
+use leasehold_model::table::{MOST, bounded, counterexample, op_name, page};
 use leasehold_model::words::words;
 
 const USAGE: &str = "\
@@ -59,28 +59,26 @@ fn check(arguments: &[String]) -> Result<(), String> {
                 .ok_or("no such clock")?,
         ),
     };
-    let large = arguments.iter().any(|argument| argument == "--large");
-    let chosen: Vec<Exploration> = match value(arguments, "--bounds") {
-        None => explorations()
-            .into_iter()
-            .filter(|exploration| exploration.recorded.is_some() == large)
-            .filter(|exploration| clock.is_none_or(|clock| clock == exploration.clock))
-            .collect(),
-        Some(text) => Clock::ALL
-            .into_iter()
-            .filter(|each| clock.is_none_or(|clock| clock == *each))
-            .map(|clock| {
-                let ops = ops(clock, value(arguments, "--ops"))?;
-                Ok(Exploration {
-                    clock,
-                    bounds: bounds(text, ops)?,
-                    recorded: None,
-                })
-            })
-            .collect::<Result<_, String>>()?,
-    };
-    for exploration in chosen {
-        explore(&exploration)?;
+    let wanted = |each: Clock| clock.is_none_or(|clock| clock == each);
+    if let Some(text) = value(arguments, "--bounds") {
+        for clock in Clock::ALL.into_iter().filter(|each| wanted(*each)) {
+            let ops = ops(clock, value(arguments, "--ops"))?;
+            explore(&Exploration {
+                clock,
+                bounds: bounds(text, ops)?,
+            })?;
+        }
+    } else if arguments.iter().any(|argument| argument == "--large") {
+        for (exploration, recorded) in large().into_iter().filter(|(each, _)| wanted(each.clock)) {
+            let found = explore(&exploration)?;
+            if found != recorded {
+                return Err(format!("recorded as {recorded:?}, now {found:?}"));
+            }
+        }
+    } else {
+        for exploration in explorations().into_iter().filter(|each| wanted(each.clock)) {
+            explore(&exploration)?;
+        }
     }
     Ok(())
 }
@@ -139,7 +137,7 @@ fn bounds(text: &str, ops: &'static [Op]) -> Result<Bounds, String> {
 }
 
 #[allow(clippy::disallowed_types, clippy::disallowed_methods)] // A search is timed for whoever waits for it; nothing depends on it.
-fn explore(exploration: &Exploration) -> Result<(), String> {
+fn explore(exploration: &Exploration) -> Result<Recorded, String> {
     let started = std::time::Instant::now();
     println!(
         "{} clock: {}",
@@ -165,17 +163,11 @@ fn explore(exploration: &Exploration) -> Result<(), String> {
         }
         return Err(format!("broken: {}", law.name()));
     }
-    let found = Recorded {
+    Ok(Recorded {
         states: report.states,
         transitions: report.transitions,
         depth: report.depth,
-    };
-    match exploration.recorded {
-        Some(recorded) if recorded != found => {
-            Err(format!("recorded as {recorded:?}, now {found:?}"))
-        }
-        _ => Ok(()),
-    }
+    })
 }
 
 fn trace(name: &str) -> Result<(), String> {
@@ -187,7 +179,7 @@ fn trace(name: &str) -> Result<(), String> {
         return Err(format!("no such clause: {name}"));
     }
     for case in chosen {
-        let (model, report) = counterexample(&case);
+        let (model, report) = counterexample(&case, MOST);
         println!(
             "{} clock: {:?}, {} states",
             case.clock.name(),

@@ -19,19 +19,10 @@ pub(crate) fn instants(model: &Model, op: Op, period: u8, hold: u8, wait: u8) ->
         Op::Renew => (period.max(wait), wait),
         Op::ProxyRenew if model.weak(Clause::ProxyRenewCutsShort) => (period.max(wait), wait),
         Op::ProxyRenew => (period.max(hold).max(wait), wait),
-        Op::Steal => {
-            let believe = if model.weak(Clause::InheritedWaitDroppedBySteal) {
-                hold.min(period)
-            } else {
-                hold.max(wait)
-            };
-            let hold = if model.weak(Clause::InheritedWaitDroppedByExpiry) {
-                period
-            } else {
-                period.max(believe)
-            };
-            (hold, believe)
-        }
+        // What remains of the grant, without the wait that its record carries.
+        Op::Steal if model.weak(Clause::InheritedWaitDroppedBySteal) => (period, hold),
+        Op::Steal if model.weak(Clause::InheritedWaitDroppedByExpiry) => (period, hold.max(wait)),
+        Op::Steal => (period.max(hold).max(wait), hold.max(wait)),
         Op::StealFromDead if model.weak(Clause::AssumeDeadSkipsInherited) => (period, 0),
         Op::StealFromDead => (period.max(wait), wait),
         Op::Release if model.weak(Clause::InheritedWaitDroppedByRelease) => (0, 0),

@@ -1,10 +1,11 @@
 //! Breadth first over all states: the first state that breaks a law is one of those reached by the fewest events.
 
+use crate::canonical::canonical;
 use crate::event::{Event, events};
 use crate::law::Law;
 use crate::model::Model;
 use crate::state::{PROCESSES, Packed, State, fingerprint};
-use crate::step::{canonical, step};
+use crate::step::step;
 
 /// The fingerprints of the states that were found, each with that of the state it was first reached from.
 ///
@@ -91,7 +92,7 @@ pub struct Happened {
 }
 
 /// What a search found.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// How many different states.
     pub states: usize,

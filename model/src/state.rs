@@ -21,10 +21,13 @@ macro_rules! fields {
 
             fn word(&self) -> u64 {
                 let mut word = 0;
+                let mut all = 0;
                 $(
-                    debug_assert!(self.$field < 16, "a field is too large for half a byte: {self:?}");
                     word = word << 4 | u64::from(self.$field & 15);
+                    all |= self.$field;
                 )*
+                // Better no answer than a wrong one.
+                assert!(all < 16, "the bounds are too large: a number in {self:?} does not fit half a byte");
                 word
             }
 
@@ -306,6 +309,9 @@ pub type Packed = [u64; 11];
 
 impl State {
     /// Packs it, the first `count` processes put in order; and where each of them was.
+    ///
+    /// # Panics
+    /// Where the bounds are so large that a number does not fit its half byte.
     #[must_use]
     pub fn pack(&self, count: usize) -> (Packed, [usize; PROCESSES]) {
         let mut all = [0, 1, 2].map(|place: usize| {
