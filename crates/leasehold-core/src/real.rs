@@ -289,7 +289,6 @@ mod tests {
     /// Many threads sleep, poll again with other wakers and give up, at once: nobody is woken early or forgotten, and
     /// nothing is left behind. The one timer thread is shared with this process's other tests.
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "real threads are the point")]
     fn no_sleeper_is_forgotten() {
         struct Flag(std::sync::atomic::AtomicBool, std::thread::Thread);
         impl std::task::Wake for Flag {
