@@ -41,6 +41,10 @@ pub fn check(data: &[u8]) {
 
 /// Rounded up to whole seconds from ten seconds on, to milliseconds below.
 fn shown(length: Duration) {
+    // What can be read has at most 20,000 years a unit.
+    if length > Duration::from_secs(175_307_616 * 3600) {
+        return;
+    }
     let unit = match length >= Duration::from_secs(10) {
         true => Duration::from_secs(1),
         false => Duration::from_millis(1),

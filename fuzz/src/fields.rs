@@ -139,27 +139,29 @@ fn unknown(input: &mut Unstructured<'_>) -> Result<Map<String, Value>> {
 }
 
 fn value(input: &mut Unstructured<'_>, depth: u8) -> Result<Value> {
-    Ok(match input.int_in_range(0..=if depth == 0 { 5 } else { 7 })? {
-        0 => Value::Null,
-        1 => Value::Bool(input.arbitrary()?),
-        2 => input.arbitrary::<u64>()?.into(),
-        3 => input.arbitrary::<i64>()?.into(),
-        // What is no number in JSON becomes null.
-        4 => Value::from(input.arbitrary::<f64>()?),
-        5 => text(input, 100)?.into(),
-        6 => {
-            let mut list = Vec::new();
-            for _ in 0..input.int_in_range(0..=3)? {
-                list.push(value(input, depth - 1)?);
+    Ok(
+        match input.int_in_range(0..=if depth == 0 { 5 } else { 7 })? {
+            0 => Value::Null,
+            1 => Value::Bool(input.arbitrary()?),
+            2 => input.arbitrary::<u64>()?.into(),
+            3 => input.arbitrary::<i64>()?.into(),
+            // What is no number in JSON becomes null.
+            4 => Value::from(input.arbitrary::<f64>()?),
+            5 => text(input, 100)?.into(),
+            6 => {
+                let mut list = Vec::new();
+                for _ in 0..input.int_in_range(0..=3)? {
+                    list.push(value(input, depth - 1)?);
+                }
+                list.into()
             }
-            list.into()
-        }
-        _ => {
-            let mut map = Map::new();
-            for _ in 0..input.int_in_range(0..=3)? {
-                map.insert(text(input, 20)?, value(input, depth - 1)?);
+            _ => {
+                let mut map = Map::new();
+                for _ in 0..input.int_in_range(0..=3)? {
+                    map.insert(text(input, 20)?, value(input, depth - 1)?);
+                }
+                map.into()
             }
-            map.into()
-        }
-    })
+        },
+    )
 }

@@ -3,7 +3,7 @@
 //! A request that hangs does not take the others with it: what has waited for a quarter of its time goes out beside it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -11,6 +11,7 @@ use crate::door::{Door, until};
 use crate::error::{Error, ErrorKind};
 use crate::mutants::{Mutant, mutant};
 use crate::store::{Change, Outcome, Store};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::BootInstant;
 
 /// How many requests may be in flight where earlier ones hang.

@@ -5,13 +5,14 @@
 //! it never resumes.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::door::Door;
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::record::Body;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::BootInstant;
 
 /// A shared view of one term: cheap to clone, and to ask from any task while the handle is being renewed.
@@ -233,15 +234,15 @@ impl Term {
 
     /// The term is over for its handle, now at the latest.
     pub(crate) fn end(&self) {
-        let mut state = self.state();
-        state.deadline = state.deadline.min(self.shared.door.now());
-        state.over = true;
+        self.state().end(self.shared.door.now());
     }
 
-    /// The same, for a release that is about to be sent.
+    /// The same, for a release that is about to be sent. Both in one step: a renewal that is learnt in between would
+    /// give back the grant, and the release would find it gone.
     pub(crate) fn releasing(&self) {
-        self.end();
-        self.state().releasing = true;
+        let mut state = self.state();
+        state.end(self.shared.door.now());
+        state.releasing = true;
     }
 
     /// What is left after a renewal just now, at most.
@@ -276,6 +277,11 @@ impl Term {
 }
 
 impl State {
+    fn end(&mut self, now: BootInstant) {
+        self.deadline = self.deadline.min(now);
+        self.over = true;
+    }
+
     /// How long a renewal keeps the name taken; none where it must not be renewed. *Not early*: a proxy's renewal
     /// never ends the term sooner than the granting handle, which knows nothing of it, may believe.
     pub(crate) fn hold(&self, period: Duration) -> Option<Duration> {

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 
 use crate::mutants::{Mutant, mutant};
 use crate::record::AttemptId;
+use crate::sync::{AtomicBool, Ordering};
 use crate::time::BootInstant;
 
 /// Time, sleep, spawning and randomness, real ([`RealDoor`](crate::RealDoor)) or simulated (the test kit's), so that
@@ -103,11 +104,11 @@ pub(crate) struct Driven<T: Send + 'static> {
 /// Whether whoever awaited an operation has gone away. Only set before the operation is polled again, so that an
 /// operation which finds it unset delivers its result in the same poll.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Abandoned(Arc<std::sync::atomic::AtomicBool>);
+pub(crate) struct Abandoned(Arc<AtomicBool>);
 
 impl Abandoned {
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -147,9 +148,7 @@ impl<T: Send + 'static> Drop for Driven<T> {
             if mutant(Mutant::DroppedChangeIsForgotten) {
                 return;
             }
-            self.abandoned
-                .0
-                .store(true, std::sync::atomic::Ordering::SeqCst);
+            self.abandoned.0.store(true, Ordering::SeqCst);
             self.door.spawn(Box::pin(async move { drop(future.await) }));
         }
     }

@@ -22,12 +22,16 @@ mod name;
 mod names;
 mod observed;
 mod outcome;
+#[cfg(not(leasehold_shuttle))]
 mod real;
 mod record;
 mod renew;
 mod request;
+#[cfg(all(test, leasehold_shuttle))]
+mod schedules;
 mod signals;
 mod status;
+mod sync;
 mod time;
 mod watch;
 
@@ -43,6 +47,7 @@ pub use manager::Manager;
 pub use memory::MemoryStore;
 pub use name::{LeaseName, MAX_NAME_BYTES, Prefix};
 pub use observed::Observed;
+#[cfg(not(leasehold_shuttle))]
 pub use real::RealDoor;
 pub use record::{
     AttemptId, Body, Ended, EndedHow, MAX_DATA_BYTES, MAX_INDEX, MAX_MACHINE_ID_BYTES,

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -20,6 +19,7 @@ use crate::record::Ended;
 use crate::request::{Attempt, Displace, Request};
 use crate::status::{Listing, Status, human, shown};
 use crate::store::{Page, Scope, Seen, Store};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::time::{BootInstant, MAX_PERIOD, MIN_PERIOD};
 use crate::watch::Watch;
 
@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) machine_id: String,
     vacancies: Mutex<BTreeMap<LeaseName, Vacancy>>,
     closed: AtomicBool,
+    /// How many operations were begun and have not ended, those included whose turn has not come.
+    begun: Arc<AtomicUsize>,
     process: u32,
 }
 
@@ -279,11 +281,14 @@ impl Manager {
         let at = core.door.now().plus(limit);
         core.closed.store(true, Ordering::SeqCst);
         let mut pause = Duration::from_millis(1);
-        while core.names.outstanding() > 0 && core.door.now() < at {
+        let outstanding = loop {
+            let outstanding = core.outstanding();
+            if outstanding == 0 || core.door.now() >= at {
+                break outstanding;
+            }
             core.door.sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(100));
-        }
-        let outstanding = core.names.outstanding();
+        };
         let closed = until(&core.door, at, core.store.close(at)).await;
         closed
             .unwrap_or_else(|| {
@@ -338,6 +343,16 @@ impl fmt::Debug for Core {
     }
 }
 
+/// An operation that was begun; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Begun(Arc<AtomicUsize>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// How far an operation has come, for whoever stops waiting for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
@@ -378,6 +393,7 @@ impl Core {
             names: Arc::default(),
             vacancies: Mutex::default(),
             closed: AtomicBool::new(false),
+            begun: Arc::default(),
             process: door.process(),
             timeout,
             store,
@@ -399,15 +415,20 @@ impl Core {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.usable()
+        let begun = self
+            .begin()
             .map_err(|error| error.during(operation, Some(name)))?;
         let sent = Arc::new(AtomicBool::new(false));
         let progress = sent.clone();
         let driven = Driven::new(&self.door, move |abandoned| {
-            run(Progress {
+            let run = run(Progress {
                 abandoned,
                 sent: progress,
-            })
+            });
+            async move {
+                let _begun = begun;
+                run.await
+            }
         });
         let at = at.min(self.door.now().plus(self.timeout));
         let result = match until(&self.door, at, driven).await {
@@ -434,6 +455,22 @@ impl Core {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the manager may be used; if so, shutdown waits until what this gives is dropped. In this order: whoever
+    /// finds the manager open is seen by the shutdown that closes it.
+    pub(crate) fn begin(&self) -> Result<Begun> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let begun = Begun(self.begun.clone());
+        self.usable()?;
+        Ok(begun)
+    }
+
+    /// How many operations were begun, or changes are outstanding.
+    fn outstanding(&self) -> usize {
+        self.names
+            .outstanding()
+            .max(self.begun.load(Ordering::SeqCst))
     }
 
     /// Whether this is the process that the manager was made in.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,6 +18,7 @@ use crate::name::{LeaseName, Prefix};
 use crate::record::Record;
 use crate::signals::Signals;
 use crate::store::{Applied, Change, Outcome, Page, Scope, Seen, Signal, Store};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::BootInstant;
 
 /// A registry in this process's memory. Clones are clients of the same registry.

@@ -1,12 +1,13 @@
 //! One change a name at a time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The names with an outstanding change, and who waits for each, in order.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Expiry by observation: a record that stays unchanged for its period, on the observer's own clock, has run out.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::name::{LeaseName, Prefix};
 use crate::record::{MAX_INDEX, Origin, Record};
 use crate::register::{Register, Revision, Written};
 use crate::store::{Applied, Change, Outcome, Page, Scope, Seen, Signal, Store};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::BootInstant;
 
 /// A [`Store`] made of a [`Register`].

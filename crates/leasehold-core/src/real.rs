@@ -292,6 +292,66 @@ mod tests {
         });
     }
 
+    /// Many threads sleep, poll again with other wakers and give up, at once: nobody is woken early or forgotten, and
+    /// nothing is left behind. The one timer thread is shared with this process's other tests.
+    #[test]
+    fn no_sleeper_is_forgotten() {
+        struct Flag(std::sync::atomic::AtomicBool, std::thread::Thread);
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+                self.1.unpark();
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let door = RealDoor::on(runtime.handle().clone());
+        // Up to four milliseconds, and what to do with them.
+        let draw = |door: &RealDoor, state: &mut u64| {
+            *state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let length = Duration::from_micros(*state >> 52);
+            (door.now().plus(length), (*state >> 40) % 4)
+        };
+        let threads: Vec<_> = (0..8_u64)
+            .map(|seed| {
+                let door = door.clone();
+                std::thread::spawn(move || {
+                    let mut state = seed;
+                    for _ in 0..300 {
+                        let (at, how) = draw(&door, &mut state);
+                        let mut sleep = door.sleep_until(at);
+                        let flag = Arc::new(Flag(false.into(), std::thread::current()));
+                        let waker = Waker::from(flag.clone());
+                        if how == 0 {
+                            // A first waker that nobody listens to any more.
+                            _ = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                        }
+                        let mut poll = || sleep.as_mut().poll(&mut Context::from_waker(&waker));
+                        if how == 1 {
+                            _ = poll();
+                            continue;
+                        }
+                        while poll().is_pending() {
+                            let start = door.now();
+                            while !flag.0.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                                std::thread::park_timeout(Duration::from_secs(20));
+                                let waited = door.now().since(start);
+                                assert!(waited < Duration::from_secs(20), "never woken");
+                            }
+                        }
+                        assert!(door.now() >= at);
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
     #[test]
     fn random_bytes_differ() {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, ready};
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::name::{LeaseName, Prefix};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::BootInstant;
 
 /// A revision of a value: equal or not, nothing else.

@@ -73,12 +73,16 @@ impl Core {
         terms: Vec<Term>,
         period: Duration,
     ) -> Vec<Result<()>> {
-        if let Err(error) = self.usable().and_then(|()| self.check_period(period)) {
-            return terms
-                .iter()
-                .map(|term| Err(error.duplicate().during("renew", Some(term.name()))))
-                .collect();
-        }
+        let begun = self.begin();
+        let begun = match begun.and_then(|begun| self.check_period(period).map(|()| begun)) {
+            Ok(begun) => begun,
+            Err(error) => {
+                return terms
+                    .iter()
+                    .map(|term| Err(error.duplicate().during("renew", Some(term.name()))))
+                    .collect();
+            }
+        };
         let (sender, mut results) = tokio::sync::mpsc::unbounded_channel();
         let mut all: Vec<Option<Result<()>>> = Vec::with_capacity(terms.len());
         all.resize_with(terms.len(), || None);
@@ -93,8 +97,10 @@ impl Core {
         let last = terms.iter().map(deadline).max();
         let at = timeout.min(last.unwrap_or(BootInstant::ZERO));
         let (core, views) = (self.clone(), terms.clone());
-        let driven =
-            crate::door::Driven::new(&self.door, move |_| core.renew_batch(views, period, sender));
+        let driven = crate::door::Driven::new(&self.door, move |_| async move {
+            let _begun = begun;
+            core.renew_batch(views, period, sender).await;
+        });
         _ = crate::door::until(&self.door, at, driven).await;
         while let Ok(settled) = results.try_recv() {
             settle(&mut all, settled);

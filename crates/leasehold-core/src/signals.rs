@@ -1,13 +1,14 @@
 //! Wakes the watches of one process.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Notify;
 
 use crate::name::LeaseName;
 use crate::store::{Scope, Signal};
+use crate::sync::{Mutex, MutexGuard};
 
 /// More names than this waiting for one watch are told as [`Signal::Any`].
 const MANY: usize = 256;

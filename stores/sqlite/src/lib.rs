@@ -6,6 +6,7 @@ mod machine;
 mod row;
 mod schema;
 mod store;
+mod sync;
 mod transact;
 mod upkeep;
 mod watch;

@@ -24,7 +24,7 @@ use crate::schema::{Setup, connect};
 use crate::transact::Db;
 use crate::upkeep::{Upkeep, committed};
 use crate::watch::{Watching, listen, notify_path, tell};
-use crate::work::{Answer, Ask, Job, Queue, Turn, refuse, submit, unknown};
+use crate::work::{Answer, Ask, Queue, refuse, unknown, wait};
 
 /// How often the caller's own thread tries for the lock.
 const TRIES: usize = 3;
@@ -142,45 +142,7 @@ impl SqliteStore {
                 Err(Fault::Busy) => std::thread::yield_now(),
             }
         }
-        let since = shared.door.now();
-        let turn = Arc::<Turn>::default();
-        let (reply, answer) = oneshot::channel();
-        // What a refusal has to look like, once the job has gone to the worker.
-        let changes = match &ask {
-            Ask::Apply(changes) => Some(changes.len()),
-            Ask::Get(_) | Ask::List(..) => None,
-        };
-        let late = |known: bool| match changes {
-            None => Err(shared.locked_for(since)),
-            Some(count) if known => Ok(Answer::Outcomes(
-                (0..count)
-                    .map(|_| Outcome::NotApplied(shared.locked_for(since)))
-                    .collect(),
-            )),
-            Some(count) => Ok(Answer::Outcomes(unknown(count, &shared.path))),
-        };
-        let job = Job {
-            ask,
-            since,
-            until,
-            turn: turn.clone(),
-            reply,
-        };
-        submit(shared, job);
-        let mut answer = answer;
-        // A job that runs at that very moment is given a moment more.
-        for at in [until, until.plus(Duration::from_millis(20))] {
-            match select(answer, shared.door.sleep_until(at)).await {
-                Either::Left((Ok(answer), _)) => return answer,
-                Either::Left((Err(_), _)) => return late(turn.give_up()),
-                Either::Right(((), _)) if turn.give_up() => return late(true),
-                Either::Right(((), waiting)) => answer = waiting,
-            }
-        }
-        match answer.now_or_never() {
-            Some(Ok(answer)) => answer,
-            _ => late(turn.give_up()),
-        }
+        wait(shared, ask, until).await
     }
 }
 

@@ -1,15 +1,17 @@
 //! Work that could not be done at once, because somebody else had the lock, and the thread that tries it again.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use leasehold_core::store::{Change, Outcome, Page, Seen};
 use leasehold_core::{BootInstant, Error, ErrorKind, LeaseName, Prefix};
 use tokio::sync::oneshot;
 
 use crate::fault::Fault;
 use crate::store::Shared;
+use crate::sync::{AtomicU8, Condvar, Mutex, MutexGuard, Ordering};
 
 /// The first wait for a lock.
 const LEAST_WAIT: Duration = Duration::from_micros(50);
@@ -34,7 +36,7 @@ pub(crate) enum Answer {
 
 /// Whose turn a job is: exactly one of the worker, and the caller who gives up, decides what becomes of it.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(AtomicU8);
+struct Turn(AtomicU8);
 
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
@@ -48,18 +50,18 @@ impl Turn {
     }
 
     /// True: it will never run again.
-    pub(crate) fn give_up(&self) -> bool {
+    fn give_up(&self) -> bool {
         self.turn(QUEUED, ENDED)
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) ask: Ask,
-    pub(crate) since: BootInstant,
-    pub(crate) until: BootInstant,
-    pub(crate) turn: Arc<Turn>,
-    pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
+struct Job {
+    ask: Ask,
+    since: BootInstant,
+    until: BootInstant,
+    turn: Arc<Turn>,
+    reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
 /// The jobs that wait.
@@ -88,8 +90,56 @@ impl Queue {
     }
 }
 
+/// Leaves an operation to the worker and waits for its answer until then. What was not begun by then never is, and that
+/// is said; what is being done at that moment has an unknown outcome.
+pub(crate) async fn wait(
+    shared: &Arc<Shared>,
+    ask: Ask,
+    until: BootInstant,
+) -> Result<Answer, Error> {
+    let since = shared.door.now();
+    let turn = Arc::<Turn>::default();
+    let (reply, answer) = oneshot::channel();
+    // What a refusal has to look like, once the job has gone to the worker.
+    let changes = match &ask {
+        Ask::Apply(changes) => Some(changes.len()),
+        Ask::Get(_) | Ask::List(..) => None,
+    };
+    let late = |known: bool| match changes {
+        None => Err(shared.locked_for(since)),
+        Some(count) if known => Ok(Answer::Outcomes(
+            (0..count)
+                .map(|_| Outcome::NotApplied(shared.locked_for(since)))
+                .collect(),
+        )),
+        Some(count) => Ok(Answer::Outcomes(unknown(count, &shared.path))),
+    };
+    let job = Job {
+        ask,
+        since,
+        until,
+        turn: turn.clone(),
+        reply,
+    };
+    submit(shared, job);
+    let mut answer = answer;
+    // A job that runs at that very moment is given a moment more.
+    for at in [until, until.plus(Duration::from_millis(20))] {
+        match select(answer, shared.door.sleep_until(at)).await {
+            Either::Left((Ok(answer), _)) => return answer,
+            Either::Left((Err(_), _)) => return late(turn.give_up()),
+            Either::Right(((), _)) if turn.give_up() => return late(true),
+            Either::Right(((), waiting)) => answer = waiting,
+        }
+    }
+    match answer.now_or_never() {
+        Some(Ok(answer)) => answer,
+        _ => late(turn.give_up()),
+    }
+}
+
 /// Hands a job to the worker, which is started by the first.
-pub(crate) fn submit(shared: &Arc<Shared>, job: Job) {
+fn submit(shared: &Arc<Shared>, job: Job) {
     let mut state = shared.queue.lock();
     if state.stopped {
         drop(job.reply.send(Err(shared.closed())));
