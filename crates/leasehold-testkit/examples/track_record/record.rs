@@ -149,9 +149,14 @@ fn by_test(binaries: &Binaries, mutant: Mutant) -> Option<Catch> {
         .split([' ', ','])
         .filter(|word| !["a", "the"].contains(word));
     let word = words.next().unwrap_or_default();
-    // The tests of core first: they run in simulated time.
+    // The tests of core first, which run in simulated time, and of them the suite; of SQLite's the suite last, which
+    // takes long.
     let mut names: Vec<&String> = binaries.keys().filter(|name| name.contains('/')).collect();
-    names.sort_by_key(|name| (!name.starts_with("core/"), !name.ends_with("/conformance")));
+    names.reverse();
+    names.sort_by_key(|name| {
+        let (core, suite) = (name.starts_with("core/"), name.ends_with("/conformance"));
+        (!core, core != suite)
+    });
     for binary in names {
         let run = spawn(&binaries[binary], &[], &seeds(SEEDS), Some(mutant));
         let mut failed: Vec<&str> = run.text.lines().filter_map(failed_test).collect();
