@@ -447,7 +447,8 @@ impl Core {
         }
     }
 
-    /// *The lessee stops first*: when belief ends for a grant that was first sent at `sent`.
+    /// *The lessee stops first*: when belief ends for a grant that was first sent at `sent`, and whose expiry counts from
+    /// an earlier instant where another object carries it.
     pub(crate) fn deadline(
         &self,
         sent: BootInstant,
@@ -455,7 +456,7 @@ impl Core {
         counted: Option<BootInstant>,
     ) -> BootInstant {
         counted
-            .unwrap_or(sent)
+            .map_or(sent, |counted| counted.min(sent))
             .plus(period)
             .minus(self.capabilities.margin(period))
     }

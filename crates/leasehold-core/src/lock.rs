@@ -132,13 +132,22 @@ impl Lock {
         let mut pause = Duration::from_millis(10);
         // However short the wait, one try is made in earnest.
         let mut bound = at.max(door.now().plus(FIRST_TRY));
+        let mut holder = None;
         loop {
             let tried = until(door, bound, self.try_acquire()).await;
             bound = at;
-            let tried = tried.unwrap_or_else(|| {
-                let message = "the registry did not answer within the time to wait; what was asked for is given back";
-                Err(Error::new(ErrorKind::Unavailable, message).during("acquire", Some(&name)))
+            let tried = tried.unwrap_or_else(|| match holder.take() {
+                // The last answer that there was time for.
+                Some(busy) => Ok(LockAttempt::Busy(busy)),
+                None => {
+                    let message = "the registry did not answer within the time to wait; what was asked for is given back";
+                    Err(Error::new(ErrorKind::Unavailable, message).during("acquire", Some(&name)))
+                }
             });
+            holder = match &tried {
+                Ok(LockAttempt::Busy(busy)) => Some(busy.clone()),
+                _ => None,
+            };
             let (answer, wake) = match tried {
                 Ok(LockAttempt::Busy(busy)) => {
                     pause = Duration::from_millis(10);

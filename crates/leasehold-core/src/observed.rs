@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use crate::capabilities::{Capabilities, Delivery, Drift, ExpiryClock};
 use crate::contract::{Found, Instants, decide};
 use crate::door::{Door, DoorExt};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::record::{MAX_INDEX, Origin, Record};
@@ -179,6 +179,13 @@ impl<R: Register> Observed<R> {
             return Outcome::Refused { found: seen };
         };
         let index = drawn.unwrap_or_else(|| self.next_index(found.map_or(0, |found| found.index)));
+        if index > MAX_INDEX {
+            return Outcome::NotApplied(Error::new(
+                ErrorKind::Foreign,
+                "the record's index is the greatest there is, so nothing can follow it: somebody else wrote it; remove \
+                 the record if nobody holds the lease any more",
+            ));
+        }
         let mut record = change.record().clone();
         record.index = Some(index);
         record.wait = instants.wait_at(now);

@@ -332,7 +332,9 @@ impl Record {
             Some(Value::Number(n)) if n.is_i64() => n.as_i64().unwrap_or_default(),
             Some(_) => return Self::bare(bytes),
         };
-        if !fields.contains_key("needs") {
+        // Every record of ours says which reader it needs, and none needs less than the first.
+        let needs = fields.get("needs").filter(|needs| !needs.is_null());
+        if needs.is_none_or(|needs| needs.as_u64() == Some(0)) {
             return match machine_id {
                 Some(id) if (1..=MAX_MACHINE_ID_BYTES).contains(&id.len()) => {
                     Self::fleet(&id, version, fields)
@@ -385,8 +387,9 @@ impl Record {
             hold: take(f, "hold", length)?.unwrap_or_default(),
             origin: Origin::Leasehold,
             body: Arc::new(Body {
+                // A tombstone has no lessee, so no lessee's version.
+                version: machine_id.as_ref().map_or(0, |_| version),
                 machine_id,
-                version,
                 needs: take(f, "needs", number)?.unwrap_or_default(),
                 since: take(f, "since", time)?,
                 note: take(f, "note", text)?,
@@ -458,7 +461,10 @@ impl Ended {
             how: EndedHow::parse(fields.get("how")?.as_str()?),
             by: text("by"),
             reason: text("reason"),
-            fence: fields.get("fence").and_then(Value::as_u64),
+            fence: fields
+                .get("fence")
+                .and_then(Value::as_u64)
+                .filter(|n| *n <= MAX_INDEX),
         })
     }
 }

@@ -109,3 +109,43 @@ fn a_tombstone_has_no_machine_id() {
     let read = Record::decode(&tombstone.encode());
     assert!(!read.is_held() && read.judged().is_ok());
 }
+
+#[test]
+fn an_object_that_does_not_say_which_reader_it_needs_is_not_ours() {
+    for bytes in [
+        &br#"{"needs":null,"settings":"of somebody else"}"#[..],
+        br#"{"needs":0}"#,
+    ] {
+        let record = Record::decode(bytes);
+        assert!(matches!(record.origin, Origin::Unreadable(_)), "{record:?}");
+        assert!(record.is_held());
+    }
+    let held = Record::decode(br#"{"MachineID":"a","Version":1,"needs":0}"#);
+    assert_eq!(held.origin, Origin::Fleet);
+    for needs in ["-1", "1.5", "\"1\"", "[]", "1e400"] {
+        let record = Record::decode(format!(r#"{{"needs":{needs}}}"#).as_bytes());
+        assert_ne!(record.origin, Origin::Leasehold, "{needs}");
+        assert!(record.is_held());
+    }
+}
+
+#[test]
+fn what_is_read_is_what_would_be_written() {
+    for json in [
+        r#"{"Version":9,"needs":1}"#,
+        r#"{"needs":1,"ended":{"how":"stolen","fence":9007199254740992}}"#,
+    ] {
+        let record = Record::decode(json.as_bytes());
+        assert_eq!(record.origin, Origin::Leasehold);
+        assert_eq!(Record::decode(&record.encode()), record, "{json}");
+        let fence = record.body.ended.as_ref().and_then(|ended| ended.fence);
+        assert!(fence.is_none_or(|fence| fence <= MAX_INDEX));
+    }
+}
+
+#[test]
+fn numbers_in_unknown_fields_keep_their_digits() {
+    let json = r#"{"later":31.245270191439438,"needs":1}"#;
+    let written = String::from_utf8(Record::decode(json.as_bytes()).encode()).unwrap();
+    assert_eq!(written, json);
+}

@@ -296,6 +296,11 @@ impl Core {
         let deadline = applied.extended.then_some(deadline);
         let body = renewal.take.record.body.clone();
         match term.renewed(applied.index, applied.granted, body, begin, deadline) {
+            // Its own call did not do what it says: whoever renews by hand has to try again before the old deadline.
+            Renewed::Extended if !applied.extended => Learnt::Result(Err(Error::new(
+                ErrorKind::Unavailable,
+                "the registry took the renewal, but not that the expiry has moved: the earlier deadline counts",
+            ))),
             Renewed::Extended | Renewed::NoBelief => Learnt::Result(Ok(())),
             Renewed::Releasing => Learnt::Result(Err(Error::new(
                 ErrorKind::Expired,

@@ -272,7 +272,10 @@ pub struct Applied {
     /// The period that was granted: the one asked for, or what the registry made of it. Zero for a vacation.
     pub granted: Duration,
     /// Where another object carries the expiry, when its last counted renewal was sent: the deadline counts from
-    /// there. None: from when this change was first sent.
+    /// there, and from when this change was first sent if that was earlier. None: from when it was first sent.
+    ///
+    /// Such a store must answer so too where an earlier send of the attempt was applied and this one is refused: only
+    /// it knows what carries the grant. A refusal that shows the attempt would count from the send.
     pub counted_from: Option<BootInstant>,
     /// Whether the grant's expiry moved. False: the new index counts, the old deadline stands.
     pub extended: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_core::store::Store;
-use leasehold_core::{Door, ErrorKind, KeepAlive, Manager, MemoryStore};
+use leasehold_core::{Door, ErrorKind, KeepAlive, LockAttempt, Manager, MemoryStore};
 use leasehold_testkit::sim::{Sim, SimDoor};
 use leasehold_testkit::{Fault, Faulty};
 
@@ -186,4 +186,22 @@ fn one_seed_drives_the_whole_library() {
     };
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
+}
+
+/// A registry that takes a while to answer: whoever waited for a lock in vain is told who holds it, not that the last
+/// try was too short.
+#[test]
+fn a_lock_that_cannot_be_had_by_a_slow_way_says_who_holds_it() {
+    let (sim, _, faulty, manager) = world(1);
+    sim.block_on(async {
+        let lease = manager.acquire_lease("x", "holder", 0, PERIOD * 10).await;
+        let _lease = lease.unwrap().unwrap();
+        faulty.always(Some(Fault::DelayReply(MOMENT)));
+        let lock = manager.lock("x").period(PERIOD);
+        let answer = lock.acquire_within(PERIOD).await.unwrap();
+        let LockAttempt::Busy(busy) = answer else {
+            panic!("it is held");
+        };
+        assert_eq!(busy.holder(), Some("holder"));
+    });
 }

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use leasehold_core::register::{Register, Revision, Written};
 use leasehold_core::{
-    BootInstant, Capabilities, Door, LeaseName, Manager, MemoryRegister, Observed, Prefix, Result,
+    BootInstant, Capabilities, Door, ErrorKind, LeaseName, Manager, MemoryRegister, Observed,
+    Prefix, Result,
 };
 use leasehold_testkit::sim::{Sim, SimDoor};
 
@@ -134,6 +135,41 @@ fn a_grant_without_its_length_counts_as_held() {
                 let lease = manager.acquire_lease("x", "m", 0, period).await.unwrap();
                 assert!(lease.is_none(), "{}", String::from_utf8_lossy(record));
                 door.sleep_until(door.now().plus(period * 10)).await;
+            }
+        }
+    });
+}
+
+/// *The index only grows*, and stays below 2^53: what would be written behind the last one could not be read again, and
+/// the name would be held for ever.
+#[test]
+fn behind_the_greatest_index_nothing_is_written() {
+    let sim = Sim::new(1);
+    let door = sim.door();
+    let register = MemoryRegister::new();
+    let manager = Manager::builder(
+        Arc::new(Observed::new(register.clone(), door.clone())),
+        door.clone(),
+    )
+    .build()
+    .unwrap();
+    sim.block_on(async {
+        let name = LeaseName::new("x").unwrap();
+        for (index, is_free) in [((1_u64 << 53) - 2, true), ((1 << 53) - 1, false)] {
+            let record = format!(r#"{{"needs":1,"index":{index}}}"#);
+            register.plant(&name, record.as_bytes());
+            let period = Duration::from_secs(10);
+            let acquired = manager.acquire_lease("x", "m", 0, period).await;
+            let (found, _) = register
+                .read(&name, BootInstant::NEVER)
+                .await
+                .unwrap()
+                .unwrap();
+            if is_free {
+                assert_eq!(acquired.unwrap().unwrap().index(), index + 1);
+            } else {
+                assert_eq!(acquired.unwrap_err().kind(), ErrorKind::Foreign);
+                assert_eq!(found, record);
             }
         }
     });

@@ -138,7 +138,7 @@ fn run(seed: u64, ppm: i32, faults: u64, open: impl Fn(Arc<SimDoor>) -> Arc<dyn 
                 }
             }
         },
-        || {
+        |_| {
             let terms = terms.lock().unwrap();
             let now: Vec<&Term> = terms.iter().filter(|term| term.is_current()).collect();
             assert!(

@@ -7,15 +7,19 @@
 )]
 
 pub mod conformance;
+pub mod history;
 pub mod procs;
 pub mod sim;
+pub mod world;
 
 mod chance;
 mod faulty;
 mod fixtures;
 mod harness;
+mod recorded;
 
 pub use chance::Chance;
 pub use faulty::{Fault, Faulty, Sent};
 pub use fixtures::{Memory, ObservedMemory};
 pub use harness::{Case, Client, Fixture, Harness, TestTime, run, run_with, seeds};
+pub use recorded::Recorded;

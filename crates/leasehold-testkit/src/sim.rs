@@ -139,6 +139,12 @@ impl Sim {
         self.world.lock().chance.below(bound)
     }
 
+    /// How many steps were taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.world.lock().steps
+    }
+
     /// A number that follows from the order of everything that has happened so far.
     #[must_use]
     pub fn trace(&self) -> u64 {
@@ -156,14 +162,36 @@ impl Sim {
     /// # Panics
     /// When nothing can ever happen again (nothing is ready and no timer is set), naming the seed.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.block_on_watching(future, || {})
+        self.block_on_watching(future, |_| {})
     }
 
-    /// As [`Sim::block_on`], calling `look` after every step: for what must hold at every instant.
+    /// As [`Sim::block_on`], calling `look` after every step with the number of the process that took it, if it was
+    /// one: for what must hold at every instant.
     ///
     /// # Panics
     /// As [`Sim::block_on`].
-    pub fn block_on_watching<F: Future>(&self, future: F, mut look: impl FnMut()) -> F::Output {
+    pub fn block_on_watching<F: Future>(
+        &self,
+        future: F,
+        mut look: impl FnMut(Option<u64>),
+    ) -> F::Output {
+        let watched = self.block_on_while(future, |process| {
+            look(process);
+            true
+        });
+        watched.unwrap_or_else(|| unreachable!("nobody stopped it"))
+    }
+
+    /// As [`Sim::block_on_watching`], until the future is done or `look` says no: then the answer is none, and the
+    /// future is dropped where it stands.
+    ///
+    /// # Panics
+    /// As [`Sim::block_on`].
+    pub fn block_on_while<F: Future>(
+        &self,
+        future: F,
+        mut look: impl FnMut(Option<u64>) -> bool,
+    ) -> Option<F::Output> {
         let mut future = pin!(future);
         let root = {
             let mut state = self.world.lock();
@@ -173,6 +201,7 @@ impl Sim {
             root
         };
         loop {
+            let mut process = None;
             if let Next::Run(id) = self.world.next() {
                 let waker = Waker::from(Arc::new(Alarm {
                     world: self.world.clone(),
@@ -181,15 +210,25 @@ impl Sim {
                 let mut context = Context::from_waker(&waker);
                 if id == root {
                     if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                        look();
-                        return output;
+                        return look(None).then_some(output);
                     }
                 } else {
-                    self.world.run(id, &mut context);
+                    process = self.world.run(id, &mut context);
                 }
             }
-            look();
+            if !look(process) {
+                return None;
+            }
         }
+    }
+
+    /// What `ask` answers at another true time, if nothing happens until then: the clocks are set for this one call.
+    pub fn at<T>(&self, truth: Duration, ask: impl FnOnce() -> T) -> T {
+        let truth = u64::try_from(truth.as_nanos()).unwrap_or(u64::MAX);
+        let now = std::mem::replace(&mut self.world.lock().now, truth);
+        let answer = ask();
+        self.world.lock().now = now;
+        answer
     }
 
     /// Lets a while of true time pass, with everything that happens in it.
@@ -301,12 +340,13 @@ impl World {
         Next::Advanced
     }
 
-    fn run(&self, id: u64, context: &mut Context<'_>) {
-        let taken = match self.lock().tasks.get_mut(&id) {
-            Some(task) => task.future.take(),
-            None => None,
+    /// Polls a task; says whose it is.
+    fn run(&self, id: u64, context: &mut Context<'_>) -> Option<u64> {
+        let (process, taken) = match self.lock().tasks.get_mut(&id) {
+            Some(task) => (task.process, task.future.take()),
+            None => return None,
         };
-        let Some(mut future) = taken else { return };
+        let mut future = taken?;
         let done = future.as_mut().poll(context).is_ready();
         let mut left_over = Some(future);
         let mut state = self.lock();
@@ -318,6 +358,7 @@ impl World {
         }
         drop(state);
         drop(left_over);
+        Some(process)
     }
 }
 
@@ -345,6 +386,27 @@ impl SimDoor {
     #[must_use]
     pub fn reading_at(&self, truth: Duration) -> BootInstant {
         BootInstant::from_nanos(self.reading(u64::try_from(truth.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The number of this process in its world.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.process
+    }
+
+    /// True time since the world began.
+    #[must_use]
+    pub fn truth_now(&self) -> Duration {
+        Duration::from_nanos(self.world.lock().now)
+    }
+
+    /// The first true time at which this process's clock shows an instant.
+    #[must_use]
+    pub fn truth_of(&self, at: BootInstant) -> Duration {
+        match at {
+            BootInstant::NEVER => Duration::MAX,
+            at => Duration::from_nanos(self.truth(at.as_nanos())),
+        }
     }
 
     fn reading(&self, truth: u64) -> u64 {
@@ -416,8 +478,10 @@ impl Door for SimDoor {
 
     fn wall(&self) -> SystemTime {
         let now = self.world.lock().now;
-        let since = self.reading(now).saturating_sub(BOOT);
-        SystemTime::UNIX_EPOCH + EPOCH + Duration::from_nanos(since)
+        let since = self.reading(now).saturating_sub(self.offset);
+        // Wall clocks agree to a few seconds, whatever their machines' boots were.
+        let skew = Duration::from_millis(self.process.wrapping_mul(7919) % 3000);
+        SystemTime::UNIX_EPOCH + EPOCH + skew + Duration::from_nanos(since)
     }
 
     fn sleep_until(&self, at: BootInstant) -> BoxFuture<'static, ()> {

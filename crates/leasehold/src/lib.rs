@@ -1,6 +1,7 @@
 #![doc = include_str!("lib.md")]
 
 mod open;
+mod url;
 
 pub use leasehold_core::*;
 pub use open::{connect, open};

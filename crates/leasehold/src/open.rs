@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use leasehold_core::{
-    Builder, Door, Error, ErrorKind, Manager, MemoryStore, RealDoor, Result, Store,
-};
+use leasehold_core::{Builder, Door, Manager, MemoryStore, RealDoor, Result, Store};
+
+use crate::url::Url;
 
 /// Opens a registry by its URL, with defaults: [`connect`] followed by [`Builder::build`].
 ///
@@ -23,7 +23,7 @@ pub async fn open(url: &str) -> Result<Manager> {
 /// | `sqlite:///absolute/path`, `sqlite:relative/path` | an embedded file of this machine | `sqlite` |
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for a URL that is none of these, [`ErrorKind::Unsupported`] where the store's feature is
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that is none of these, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the store's feature is
 /// not compiled in, and whatever the store says.
 pub async fn connect(url: &str) -> Result<Builder> {
     let door: Arc<dyn Door> = RealDoor::new()?;
@@ -32,31 +32,14 @@ pub async fn connect(url: &str) -> Result<Builder> {
 }
 
 fn store(url: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
-    let (scheme, rest) = url
-        .split_once(':')
-        .ok_or_else(|| not_a_url("it has no scheme"))?;
-    match scheme {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new(door.clone()))),
-        "memory" => Err(not_a_url("`memory:` takes no path")),
-        "sqlite" => sqlite(rest, door),
-        _ => Err(not_a_url("its scheme is not known here (memory, sqlite)")),
+    match Url::parse(url)? {
+        Url::Memory => Ok(Arc::new(MemoryStore::new(door.clone()))),
+        Url::Sqlite(path) => sqlite(path, door),
     }
 }
 
 #[cfg(feature = "sqlite")]
-fn sqlite(rest: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
-    let path = match rest.strip_prefix("//") {
-        Some(path) if path.starts_with('/') => path,
-        Some(_) => {
-            return Err(not_a_url(
-                "an absolute path needs three slashes: sqlite:///var/lib/leases.db",
-            ));
-        }
-        None => rest,
-    };
-    if path.is_empty() {
-        return Err(not_a_url("it names no file"));
-    }
+fn sqlite(path: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(leasehold_sqlite::SqliteStore::open(
         path,
         door.clone(),
@@ -65,16 +48,8 @@ fn sqlite(rest: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
 
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(_: &str, _: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
-    Err(Error::new(
-        ErrorKind::Unsupported,
+    Err(leasehold_core::Error::new(
+        leasehold_core::ErrorKind::Unsupported,
         "leasehold was compiled without its feature `sqlite`",
     ))
-}
-
-/// Never with the URL itself, which may carry credentials.
-fn not_a_url(reason: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        format!("not a store's URL: {reason}; for example sqlite:///var/lib/leases.db"),
-    )
 }

@@ -1,0 +1,279 @@
+//! `simulate`: many worlds, on as many cores as there are.
+
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "how long a simulation takes is real time"
+)]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use leasehold_testkit::world::{Assumption, Broken, Kind, Report, simulate as world};
+
+/// What `simulate` is asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The seeds: `17`, `1..1000` or `1..=1000`.
+    #[arg(long, default_value = "1..=1000", value_parser = seeds)]
+    seeds: Range<u64>,
+    /// The kinds of registry; all of them without this.
+    #[arg(long = "store", value_name = "KIND")]
+    stores: Vec<Kind>,
+    /// Tells everything that happens, also where nothing fails.
+    #[arg(long)]
+    trace: bool,
+    /// Breaks an assumption that the contract declares, to see which law fails then, and that the fence still refuses.
+    #[arg(long = "break", value_name = "ASSUMPTION")]
+    broken: Option<Assumption>,
+    /// How many worlds run at once; as many as there are cores without this.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Keeps in this file how far each kind has come, and goes on from there.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+}
+
+/// How many seeds are done between two looks at the clock and the file.
+const CHUNK: u64 = 500;
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|error| format!("{text:?} is no seed: {error}"))
+    };
+    let range = match text.split_once("..") {
+        None => number(text).map(|seed| seed..seed.saturating_add(1))?,
+        Some((first, last)) => match last.strip_prefix('=') {
+            Some(last) => number(first)?..number(last)?.saturating_add(1),
+            None => number(first)?..number(last)?,
+        },
+    };
+    if range.is_empty() {
+        return Err(format!("there are no seeds in {text}"));
+    }
+    Ok(range)
+}
+
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let mut stores = options.stores.clone();
+    if stores.is_empty() {
+        stores = Kind::ALL.to_vec();
+    }
+    if let Some(assumption) = options.broken {
+        stores.retain(|kind| assumption.concerns(*kind));
+    }
+    let mut failed = false;
+    for kind in stores {
+        failed |= match simulate(kind, options) {
+            Ok(failed) => failed,
+            Err(error) => {
+                eprintln!("simulate: {error}");
+                return ExitCode::from(2);
+            }
+        };
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn simulate(kind: Kind, options: &Options) -> std::io::Result<bool> {
+    let started = Instant::now();
+    let mut seeds = options.seeds.clone();
+    if let Some(path) = &options.resume {
+        let done = progress(path)?.get(&kind.to_string()).copied();
+        seeds.start = seeds.start.max(done.unwrap_or_default());
+        if seeds.is_empty() {
+            println!("{kind}: done up to seed {}", seeds.start - 1);
+            return Ok(false);
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = options.jobs.unwrap_or(cores).max(1);
+    let mut report = Report::default();
+    let mut failures = Vec::new();
+    let mut next = seeds.start;
+    while next < seeds.end && (failures.is_empty() || options.broken.is_some()) {
+        let chunk = next..seeds.end.min(next + CHUNK);
+        failures.extend(work(kind, options, chunk.clone(), jobs, &mut report));
+        next = chunk.end;
+        if let Some(path) = &options.resume
+            && failures.is_empty()
+        {
+            keep(path, kind, next)?;
+        }
+    }
+    tell(kind, &report, started.elapsed(), jobs);
+    failures.sort_by_key(|(seed, _)| *seed);
+    if let Some(assumption) = options.broken {
+        return Ok(broken(assumption, kind, &report, &failures));
+    }
+    if options.trace {
+        for seed in seeds.take(1) {
+            trace(kind, seed);
+        }
+    }
+    let Some((seed, _)) = failures.first() else {
+        return Ok(false);
+    };
+    trace(kind, *seed);
+    println!(
+        "FAILED: {kind}, seed {seed}; again: cargo run -p leasehold-testkit -- simulate --store {kind} --seeds {seed}"
+    );
+    Ok(true)
+}
+
+type Failed = (u64, Vec<Broken>);
+
+/// Runs the worlds of some seeds on several threads, up to the first that fails unless an assumption is broken.
+fn work(
+    kind: Kind,
+    options: &Options,
+    seeds: Range<u64>,
+    jobs: usize,
+    report: &mut Report,
+) -> Vec<Failed> {
+    let next = AtomicU64::new(seeds.start);
+    let failures = Mutex::new(Vec::new());
+    let reports = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                let mut report = Report::default();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let ran = world(kind, seed, options.broken, false, &mut report);
+                    if let Err(failure) = ran {
+                        lock(&failures).push((seed, failure.broken));
+                        if options.broken.is_none() {
+                            next.store(seeds.end, Ordering::SeqCst);
+                        }
+                    }
+                }
+                lock(&reports).push(report);
+            });
+        }
+    });
+    for part in reports.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        report.add(part);
+    }
+    failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a world again and tells what happens in it.
+fn trace(kind: Kind, seed: u64) {
+    let lines = match world(kind, seed, None, true, &mut Report::default()) {
+        Ok(trace) => trace.lines,
+        Err(failure) => failure.trace,
+    };
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+fn tell(kind: Kind, report: &Report, took: Duration, jobs: usize) {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let rate = report.seeds as f64 / seconds;
+    println!(
+        "{kind}: {} seeds in {seconds:.1} s ({rate:.0} seeds/s, {:.0} a core on {jobs}), {} steps, {} records written, \
+         {} requests checked as a history, {} beliefs, {} different situations",
+        report.seeds,
+        rate / jobs as f64,
+        report.steps,
+        report.records,
+        report.operations,
+        report.beliefs,
+        report.situations.len()
+    );
+    let faults: Vec<String> = report
+        .faults
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
+    println!("  faults: {}", faults.join(", "));
+    println!("  trace of them all: {:016x}", report.traces);
+}
+
+/// What an assumption was good for: the laws that fail without it, and what the fence then saved.
+fn broken(assumption: Assumption, kind: Kind, report: &Report, failures: &[Failed]) -> bool {
+    let mut laws: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (seed, broken) in failures {
+        for broken in broken {
+            let entry = laws.entry(broken.law).or_insert((0, *seed));
+            entry.0 += 1;
+        }
+    }
+    println!(
+        "  without the assumption \"{assumption}\" {} worlds broke a law:",
+        failures.len()
+    );
+    for (law, (count, first)) in &laws {
+        println!("    {law}: {count} times, first under seed {first}");
+    }
+    println!(
+        "  writes under a lease: {} accepted, {} refused by the fence, {} accepted from a stale holder",
+        report.accepted, report.refused, report.stale
+    );
+    let failed = report.stale > 0 && assumption.fence_holds(kind);
+    if failed {
+        println!("FAILED: the fence let a stale holder pass");
+    }
+    failed
+}
+
+fn progress(path: &Path) -> std::io::Result<BTreeMap<String, u64>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let line = |line: &str| {
+        let (kind, next) = line.split_once(' ')?;
+        Some((kind.to_owned(), next.trim().parse().ok()?))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+fn keep(path: &Path, kind: Kind, next: u64) -> std::io::Result<()> {
+    let mut all = progress(path)?;
+    all.insert(kind.to_string(), next);
+    let new = path.with_extension("new");
+    let mut file = std::fs::File::create(&new)?;
+    for (kind, next) in all {
+        writeln!(file, "{kind} {next}")?;
+    }
+    drop(file);
+    std::fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seeds;
+
+    #[test]
+    fn seeds_are_ranges_as_rust_writes_them() {
+        assert_eq!(seeds("17"), Ok(17..18));
+        assert_eq!(seeds("1..10"), Ok(1..10));
+        assert_eq!(seeds("1..=10"), Ok(1..11));
+        assert!(seeds("10..1").is_err());
+        assert!(seeds("x").is_err());
+    }
+}

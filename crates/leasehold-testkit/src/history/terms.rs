@@ -1,0 +1,283 @@
+//! The rules about time, along a name's states in their order. Only what is certain is told: a change was applied at
+//! some point between two bounds, so a grant's end is bounded from below by its earliest application, and what followed
+//! it was too early if even its latest application was before that.
+
+use super::chain::{NONE, Node};
+use super::records::History;
+use super::rules::{Rule, Violations, told};
+use super::types::{Kind, Operation, Outcome, Standing, Time};
+
+/// A term, as far as beliefs depend on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term {
+    pub(crate) fence: u64,
+    /// The grant that began it.
+    pub(crate) first: u32,
+    /// When that was applied, at the earliest.
+    pub(crate) since: Time,
+    /// When the waits before it are over, at the earliest.
+    pub(crate) believe: Time,
+    /// When its last grant ran out, at the latest.
+    pub(crate) end: Time,
+}
+
+/// Lower bounds of the two instants that go with a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Instants {
+    believe: Time,
+    vacant: Time,
+}
+
+pub(crate) struct Terms<'a> {
+    history: &'a History,
+    ppm: u64,
+    /// The handles of the current term, by process and number.
+    handles: Vec<(u32, u64)>,
+    pub(crate) terms: Vec<Term>,
+}
+
+impl<'a> Terms<'a> {
+    pub(crate) fn new(history: &'a History) -> Self {
+        Self {
+            history,
+            ppm: history.header().drift_ppm.into(),
+            handles: Vec::new(),
+            terms: Vec::new(),
+        }
+    }
+
+    /// At least so long a length takes, by whatever clock it was measured.
+    fn at_least(&self, length: u64) -> u64 {
+        length - scaled(length, self.ppm.min(1_000_000))
+    }
+
+    /// And at most.
+    fn at_most(&self, length: u64) -> u64 {
+        length.saturating_add(scaled(length, self.ppm.saturating_mul(2)).saturating_add(1))
+    }
+
+    pub(crate) fn follow(&mut self, name: &str, states: &[Node], violations: &mut Violations) {
+        self.terms.clear();
+        self.handles.clear();
+        let mut instants = Instants::default();
+        let mut before: Option<&Node> = None;
+        let mut highest = 0;
+        for state in states {
+            let change = self.history.operation(state.maker as usize);
+            if let Some(change) = &change {
+                self.not_early(name, state, change, before, instants, violations);
+                self.fence(name, state, change, highest, violations);
+                self.standing(name, state, change, violations);
+            }
+            instants = match &change {
+                Some(change) if !state.vague => self.after(state, change, instants),
+                // Whichever change it was: nothing is certain of what it left.
+                _ => Instants {
+                    believe: 0,
+                    vacant: state.earliest,
+                },
+            };
+            if let Some(Outcome::Granted { wait, .. }) = change.map(|change| change.outcome) {
+                self.waited(name, state, wait, instants, violations);
+            }
+            if state.held != Some(false) {
+                self.term(state, change.as_ref(), instants);
+                highest = highest.max(state.fence.unwrap_or(0));
+            }
+            before = Some(state);
+        }
+    }
+
+    /// The instants that a change leaves.
+    fn after(&self, state: &Node, change: &Operation, old: Instants) -> Instants {
+        let at = state.earliest;
+        let period = match change.outcome {
+            Outcome::Granted { period, .. } => period,
+            _ => change.period.unwrap_or(0),
+        };
+        let ran_out = at.saturating_add(self.at_least(period));
+        let proxy = change.standing == Standing::Proxy;
+        match change.kind {
+            Kind::Acquire => Instants {
+                believe: old.believe,
+                vacant: ran_out.max(old.believe),
+            },
+            Kind::Renew => Instants {
+                believe: old.believe,
+                // A proxy's renewal never ends the term sooner than its handle, which knows nothing of it, may believe.
+                vacant: ran_out
+                    .max(old.believe)
+                    .max(if proxy { old.vacant } else { 0 }),
+            },
+            Kind::Steal => {
+                let believe = match change.assume_dead {
+                    true => old.believe,
+                    false => old.believe.max(old.vacant),
+                };
+                Instants {
+                    believe,
+                    vacant: ran_out.max(believe),
+                }
+            }
+            Kind::Release if !proxy => Instants {
+                believe: old.believe,
+                vacant: at.max(old.believe),
+            },
+            _ => Instants {
+                believe: old.believe,
+                vacant: match change.assume_dead {
+                    true => at.max(old.believe),
+                    false => at.max(old.believe).max(old.vacant),
+                },
+            },
+        }
+    }
+
+    fn not_early(
+        &self,
+        name: &str,
+        state: &Node,
+        change: &Operation,
+        before: Option<&Node>,
+        instants: Instants,
+        violations: &mut Violations,
+    ) {
+        let Some(before) = before.filter(|_| change.kind == Kind::Acquire && !state.vague) else {
+            return;
+        };
+        if state.latest >= instants.vacant {
+            return;
+        }
+        let broken = before.held == Some(false) || state.latest < instants.believe;
+        let rule = if broken {
+            Rule::WaitedOut
+        } else {
+            Rule::NotEarly
+        };
+        let what = format!(
+            "{} was applied by {} at the latest, but after {} the name was not vacant before {}",
+            told(self.history, state.maker),
+            state.latest,
+            self.left(before),
+            instants.vacant
+        );
+        violations.add(rule, name, what);
+    }
+
+    fn left(&self, before: &Node) -> String {
+        match before.maker {
+            NONE => "a record of before the history".into(),
+            maker => told(self.history, maker),
+        }
+    }
+
+    /// A grant's wait, as it was told, must not end sooner than what it has to wait for.
+    fn waited(
+        &self,
+        name: &str,
+        state: &Node,
+        wait: u64,
+        instants: Instants,
+        violations: &mut Violations,
+    ) {
+        let over = state.latest.saturating_add(self.at_most(wait));
+        if over < instants.believe {
+            let what = format!(
+                "{} was to wait until {over} at the latest, but what it waits for could be believed until {}",
+                told(self.history, state.maker),
+                instants.believe
+            );
+            violations.add(Rule::WaitedOut, name, what);
+        }
+    }
+
+    /// Larger than every fence of earlier terms. (Larger than every index it is by what it must be equal to.)
+    fn fence(
+        &self,
+        name: &str,
+        state: &Node,
+        change: &Operation,
+        highest: u64,
+        violations: &mut Violations,
+    ) {
+        let begins = matches!(change.kind, Kind::Acquire | Kind::Steal);
+        if begins && state.fence.is_some_and(|fence| fence <= highest) {
+            let what = format!(
+                "{} was given the fence {}, although an earlier term had {highest}",
+                told(self.history, state.maker),
+                state.fence.unwrap_or_default()
+            );
+            violations.add(Rule::Fence, name, what);
+        }
+    }
+
+    /// Only the granting handle, or one that presented the fence, acts as the handle.
+    fn standing(
+        &mut self,
+        name: &str,
+        state: &Node,
+        change: &Operation,
+        violations: &mut Violations,
+    ) {
+        if state.vague {
+            // It may have been another handle's change as well.
+            self.handles.clear();
+            return;
+        }
+        let Some(handle) = change.handle.map(|handle| (change.process, handle)) else {
+            if matches!(change.kind, Kind::Acquire | Kind::Steal) {
+                self.handles.clear();
+            }
+            return;
+        };
+        match (change.kind, change.standing) {
+            (Kind::Acquire | Kind::Steal, _) => {
+                self.handles.clear();
+                self.handles.push(handle);
+            }
+            (Kind::Renew, Standing::Claim) if !self.handles.contains(&handle) => {
+                self.handles.push(handle);
+            }
+            (Kind::Renew | Kind::Release, Standing::Handle)
+                if !self.handles.is_empty() && !self.handles.contains(&handle) =>
+            {
+                let what = format!(
+                    "{} acted as the term's handle, which is another",
+                    told(self.history, state.maker)
+                );
+                violations.add(Rule::Claim, name, what);
+            }
+            _ => {}
+        }
+    }
+
+    fn term(&mut self, state: &Node, change: Option<&Operation>, instants: Instants) {
+        let Some(fence) = state.fence else {
+            return;
+        };
+        let period = match change.map(|change| (change.outcome, change.period)) {
+            Some((Outcome::Granted { period, .. }, _)) => Some(period),
+            Some((_, period)) => period,
+            None => None,
+        };
+        let end = match period {
+            Some(period) if !state.vague => state.latest.saturating_add(self.at_most(period)),
+            _ => Time::MAX,
+        };
+        match self.terms.last_mut() {
+            Some(term) if term.fence == fence => term.end = term.end.max(end),
+            _ => self.terms.push(Term {
+                fence,
+                first: state.maker,
+                since: state.earliest,
+                believe: instants.believe,
+                end,
+            }),
+        }
+    }
+}
+
+fn scaled(length: u64, ppm: u64) -> u64 {
+    let scaled = u128::from(length) * u128::from(ppm) / 1_000_000;
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}

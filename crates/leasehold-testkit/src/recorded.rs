@@ -1,0 +1,238 @@
+//! A store whose every request goes into a history.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use leasehold_core::store::{
+    Believe, Change, Expect, Outcome as Told, Page, Reopen, Scope, Seen, Signal, Store,
+};
+use leasehold_core::{AttemptId, BootInstant, Capabilities, EndedHow, LeaseName, Prefix, Result};
+
+use crate::history::{
+    Attempt, Found, Kind, Name, Operation, Outcome, Pending, Recorder, State, Time,
+};
+
+/// A [`Store`] around another one that records what is asked and what is answered, for
+/// [`history::check`](crate::history::check). A change that is sent again is one operation, from its first sending until
+/// its outcome is known.
+#[derive(Clone)]
+pub struct Recorded {
+    inner: Arc<dyn Store>,
+    recorder: Recorder,
+    process: u32,
+    clock: Arc<dyn Fn() -> Time + Send + Sync>,
+    unresolved: Arc<Mutex<BTreeMap<AttemptId, Pending>>>,
+}
+
+impl Recorded {
+    /// Around a process's store. The clock is the history's common one.
+    pub fn new(
+        inner: Arc<dyn Store>,
+        recorder: Recorder,
+        process: u32,
+        clock: impl Fn() -> Time + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inner,
+            recorder,
+            process,
+            clock: Arc::new(clock),
+            unresolved: Arc::default(),
+        }
+    }
+
+    /// A change is sent; whether for the first time.
+    fn sends(&self, change: &Change) -> bool {
+        let operation = self.operation(change);
+        let mut first = false;
+        self.unresolved()
+            .entry(change.attempt())
+            .or_insert_with(|| {
+                first = true;
+                self.recorder.begin(operation)
+            });
+        first
+    }
+
+    /// What is known of it now.
+    fn told(&self, change: &Change, first: bool, told: &Told, now: Time) {
+        let shows = |seen: &Seen| seen.record.attempt == Some(change.attempt());
+        let known = match told {
+            Told::Unknown(_) => false,
+            Told::Applied(_) => true,
+            // This sending was not applied; an earlier one may be, or may have been and is replaced by now.
+            Told::Refused { found } => first || found.as_ref().is_some_and(shows),
+            Told::NotApplied(_) => first,
+        };
+        if !known {
+            return;
+        }
+        if let Some(pending) = self.unresolved().remove(&change.attempt()) {
+            pending.returned(now, outcome(change, told));
+        }
+    }
+
+    fn unresolved(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Pending>> {
+        self.unresolved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn operation(&self, change: &Change) -> Operation {
+        let name = self.recorder.name(change.name().as_str());
+        let record = change.record();
+        let mut operation = Operation::new(self.process, name, kind(change), (self.clock)());
+        operation.attempt = Some(id(change.attempt()));
+        operation.names = match change.expect() {
+            Expect::Vacant(index) => index,
+            Expect::Index(index) => Some(index),
+        };
+        operation.period = record.period.map(nanos);
+        match change {
+            Change::Take(take) => {
+                operation.assume_dead =
+                    operation.kind == Kind::Steal && take.believe == Believe::Now;
+            }
+            Change::Vacate(vacate) => {
+                operation.assume_dead =
+                    operation.kind == Kind::Break && vacate.reopen == Reopen::Now;
+            }
+        }
+        operation
+    }
+}
+
+/// Of what kind a change is, as far as the store can tell: who releases through a fetched lease breaks it.
+fn kind(change: &Change) -> Kind {
+    match change {
+        Change::Take(take) => match (take.expect, take.record.fence) {
+            (Expect::Vacant(_), _) => Kind::Acquire,
+            // Only a new term's fence is larger than the index that it replaces.
+            (Expect::Index(index), Some(fence)) if fence > index => Kind::Steal,
+            (Expect::Index(_), _) => Kind::Renew,
+        },
+        Change::Vacate(vacate) => match &vacate.record.body.ended {
+            Some(ended) if ended.how == EndedHow::Released => Kind::Release,
+            _ => Kind::Break,
+        },
+    }
+}
+
+fn id(attempt: AttemptId) -> Attempt {
+    Attempt(u128::from_be_bytes(attempt.0))
+}
+
+fn nanos(length: std::time::Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn found(seen: Option<&Seen>) -> Found {
+    match seen {
+        None => Found::Nothing,
+        Some(seen) => Found::Record(State {
+            index: seen.index,
+            fence: seen.record.is_held().then(|| seen.fence()),
+            held: seen.record.is_held(),
+            attempt: seen.record.attempt.map(id),
+        }),
+    }
+}
+
+fn outcome(change: &Change, told: &Told) -> Outcome {
+    match told {
+        Told::Applied(applied) => match change {
+            Change::Take(take) => Outcome::Granted {
+                index: applied.index,
+                fence: take.record.fence_at(applied.index),
+                period: nanos(applied.granted),
+                wait: nanos(applied.wait),
+            },
+            Change::Vacate(_) => Outcome::Vacated {
+                index: applied.index,
+            },
+        },
+        Told::Refused { found: seen } => Outcome::Refused {
+            found: found(seen.as_ref()),
+        },
+        Told::NotApplied(_) => Outcome::NotApplied,
+        Told::Unknown(_) => Outcome::Unknown,
+    }
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded")
+            .field("inner", &self.inner)
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for Recorded {
+    fn declared(&self) -> Capabilities {
+        self.inner.declared()
+    }
+
+    fn connected(&self) -> Capabilities {
+        self.inner.connected()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn get<'a>(
+        &'a self,
+        name: &'a LeaseName,
+        until: BootInstant,
+    ) -> BoxFuture<'a, Result<Option<Seen>>> {
+        async move {
+            let own: Name = self.recorder.name(name.as_str());
+            let operation = Operation::new(self.process, own, Kind::Get, (self.clock)());
+            let pending = self.recorder.begin(operation);
+            let seen = self.inner.get(name, until).await;
+            let found = match &seen {
+                Ok(seen) => found(seen.as_ref()),
+                Err(_) => Found::Unsaid,
+            };
+            pending.returned((self.clock)(), Outcome::Read { found });
+            seen
+        }
+        .boxed()
+    }
+
+    fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Told>> {
+        async move {
+            let first: Vec<bool> = changes.iter().map(|change| self.sends(change)).collect();
+            let told = self.inner.apply(changes.clone(), until).await;
+            let now = (self.clock)();
+            for ((change, first), told) in changes.iter().zip(first).zip(&told) {
+                self.told(change, first, told, now);
+            }
+            told
+        }
+        .boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a LeaseName>,
+        max: usize,
+        until: BootInstant,
+    ) -> BoxFuture<'a, Result<Page>> {
+        self.inner.list(prefix, after, max, until)
+    }
+
+    fn watch(&self, scope: Scope) -> BoxStream<'static, Signal> {
+        self.inner.watch(scope)
+    }
+
+    fn close(&self, until: BootInstant) -> BoxFuture<'_, Result<()>> {
+        self.inner.close(until)
+    }
+}

@@ -1,0 +1,289 @@
+//! The registries that a world can have: one of each expiry clock.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use leasehold_core::{Capabilities, Door, Drift, ExpiryClock, Loss, Observed, Reach, Store};
+
+use crate::chance::Chance;
+use crate::world::assumption::Assumption;
+use crate::world::net::Link;
+use crate::world::register::Values;
+use crate::world::registry::{Registry, Scene};
+use crate::world::slots::{Client, Slots, State};
+
+/// Which clock decides, and with it which registry a world has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// An embedded file on one machine: everybody's boot clock is the same.
+    Boot,
+    /// A server whose wall clock decides; it is set back, and fails over to others that lag behind.
+    Wall,
+    /// A register of opaque revisions: each observer times unchanged records itself.
+    Observed,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Boot, Self::Wall, Self::Observed];
+
+    /// How far the clocks of a world of this kind run from true time, in parts per million: exactly what its registry
+    /// declares, and large, so that a margin that is missing shows.
+    #[must_use]
+    pub fn drift(self) -> i32 {
+        match self {
+            Self::Boot => 0,
+            Self::Wall => WALL_DRIFT,
+            Self::Observed => 83_333,
+        }
+    }
+
+    /// The period of leases that makes a world of this kind busy.
+    #[must_use]
+    pub fn period(self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    /// Whether all processes are on one machine: they sleep and reboot together.
+    #[must_use]
+    pub fn one_machine(self) -> bool {
+        self == Self::Boot
+    }
+
+    /// Whether the real way to such a registry may deliver a request twice.
+    #[must_use]
+    pub fn doubles(self) -> bool {
+        self != Self::Boot
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn open(self, scene: Scene) -> Arc<dyn Registry> {
+        match self {
+            Self::Boot => Arc::new(Boot(Slots::new(scene, State::default()))),
+            Self::Wall => {
+                let mut chance = Chance::new(scene.seed ^ 0x77_616c);
+                let ppm = [-1, 0, 1][usize::try_from(chance.below(3)).unwrap_or_default()];
+                let state = State {
+                    ppm: i64::from(WALL_DRIFT) * ppm,
+                    index_by_clock: true,
+                    ..State::default()
+                };
+                Arc::new(Wall(Slots::new(scene, state), Mutex::default()))
+            }
+            Self::Observed => Arc::new(Register(Values::new(scene))),
+        }
+    }
+}
+
+const WALL_DRIFT: i32 = 50_000;
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Boot => "boot",
+            Self::Wall => "wall",
+            Self::Observed => "observed",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = Self::ALL.iter().find(|kind| kind.to_string() == text);
+        all.copied()
+            .ok_or_else(|| format!("no such kind of registry: {text:?}"))
+    }
+}
+
+/// One file on one machine.
+#[derive(Debug)]
+struct Boot(Slots);
+
+impl Registry for Boot {
+    fn open(&self, link: Link) -> Arc<dyn Store> {
+        Arc::new(Client {
+            server: self.0.clone(),
+            link,
+            declared: {
+                let mut declared = Capabilities::local();
+                declared.loss = Loss::Never;
+                declared.scope = Reach::Machine;
+                declared
+            },
+        })
+    }
+
+    fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {
+        // The file is busy for a while; a reboot is the world's to do.
+        let length = chance.duration(Duration::from_millis(1500));
+        let mut state = self.0.state();
+        state.down_until = self.0.scene().wire.truth_now() + length;
+        Some("registry busy")
+    }
+
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        (assumption == Assumption::NoDeletions).then(|| self.0.delete(chance))?
+    }
+
+    fn heal(&self) {
+        self.0.state().down_until = Duration::ZERO;
+    }
+
+    fn rebooted(&self) {
+        // Whoever held anything is gone with the boot.
+        let mut state = self.0.state();
+        for slot in state.slots.values_mut() {
+            (slot.instants.believe_from, slot.instants.vacant_from) = (0, 0);
+        }
+        drop(state);
+        self.0.scene().ledger.all_died();
+    }
+}
+
+/// A server that judges by its wall clock.
+#[derive(Debug)]
+struct Wall(Slots, Mutex<Option<State>>);
+
+impl Registry for Wall {
+    fn open(&self, link: Link) -> Arc<dyn Store> {
+        Arc::new(Client {
+            server: self.0.clone(),
+            link,
+            declared: {
+                let mut declared = Capabilities::local();
+                declared.expiry = ExpiryClock::ServerWall;
+                declared.loss = Loss::Never;
+                declared.drift = Drift::Bounded {
+                    ppm: WALL_DRIFT.unsigned_abs(),
+                };
+                declared.scope = Reach::Network;
+                declared
+            },
+        })
+    }
+
+    fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {
+        let now = self.0.scene().wire.truth_now();
+        let mut state = self.0.state();
+        let back = |chance: &mut Chance, longest: u64| {
+            nanos(chance.duration(Duration::from_millis(longest)))
+        };
+        Some(match chance.below(4) {
+            0 => {
+                state.step -= back(chance, 800);
+                "wall clock set back"
+            }
+            1 => {
+                // A replica that has everything, and a clock that is behind.
+                state.step -= back(chance, 300);
+                state.down_until = now + chance.duration(Duration::from_millis(800));
+                drop(state);
+                self.0.tell_all();
+                "failover"
+            }
+            2 => {
+                // Grants and waits are timed anew, in full, although the clock went on: allowed, and safe.
+                let clock = state.clock(now);
+                for slot in state.slots.values_mut() {
+                    let (wait, hold) = slot.lengths;
+                    let anew = |length: Duration| {
+                        clock + u64::try_from(length.as_nanos()).unwrap_or_default()
+                    };
+                    let instants = &mut slot.instants;
+                    instants.believe_from = instants.believe_from.max(anew(wait));
+                    instants.vacant_from = instants.vacant_from.max(anew(hold));
+                }
+                state.down_until = now + chance.duration(Duration::from_millis(300));
+                "registry restarted"
+            }
+            _ => {
+                state.down_until = now + chance.duration(Duration::from_millis(2000));
+                "registry down"
+            }
+        })
+    }
+
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        match assumption {
+            Assumption::NoStepForward => {
+                self.0.state().step += nanos(chance.duration(Duration::from_secs(4)));
+                Some("wall clock set forward")
+            }
+            Assumption::NoLostWrites => {
+                let mut replica = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.0.state();
+                let Some(copy) = replica.take() else {
+                    *replica = Some(state.clone());
+                    return None;
+                };
+                // What was acknowledged since the copy was made is lost.
+                *state = copy;
+                drop(state);
+                self.0.tell_all();
+                Some("failover that loses writes")
+            }
+            Assumption::NoDeletions => self.0.delete(chance),
+            _ => None,
+        }
+    }
+
+    fn heal(&self) {
+        self.0.state().down_until = Duration::ZERO;
+    }
+
+    fn lag(&self) -> Duration {
+        let state = self.0.state();
+        let clock = state.clock(self.0.scene().wire.truth_now());
+        let left = state
+            .slots
+            .values()
+            .map(|slot| slot.instants.left_at(clock));
+        left.max().unwrap_or_default()
+    }
+}
+
+/// A register of opaque revisions.
+#[derive(Debug)]
+struct Register(Values);
+
+impl Registry for Register {
+    fn open(&self, link: Link) -> Arc<dyn Store> {
+        let door: Arc<dyn Door> = link.door().clone();
+        Arc::new(Observed::new(self.0.client(link), door).poll_every(Duration::from_millis(500)))
+    }
+
+    fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {
+        self.0
+            .down_for(chance.duration(Duration::from_millis(2000)));
+        Some("registry down")
+    }
+
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        (assumption == Assumption::NoDeletions).then(|| self.0.delete(chance))?
+    }
+
+    fn heal(&self) {
+        self.0.down_for(Duration::ZERO);
+    }
+}
+
+fn nanos(length: Duration) -> i64 {
+    i64::try_from(length.as_nanos()).unwrap_or_default()
+}

@@ -1,0 +1,310 @@
+//! What was really written, in the registry's own order: the laws of index and fence, and *not early*.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leasehold_core::{EndedHow, LeaseName, Record};
+
+use crate::world::log::Log;
+
+/// What was really written in the registry, whatever anybody was told of it. Clones write into the same ledger.
+///
+/// It knows nothing of stores: it looks at each record as it becomes visible, and at the clock by which the registry
+/// judges expiry.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    log: Log,
+    books: Arc<Mutex<Books>>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    names: BTreeMap<LeaseName, Book>,
+    /// Grants that somebody asserted to be dead, truly.
+    dead: BTreeSet<(LeaseName, u64)>,
+    /// The terms in the order in which they began, by fence and lessee.
+    terms: BTreeMap<(LeaseName, u64, String), u64>,
+    turns: Vec<Turn>,
+    broken: Vec<Broken>,
+    writes: u64,
+}
+
+/// What is known of one name.
+#[derive(Debug, Default)]
+struct Book {
+    /// The largest index so far, and the index of what stands there.
+    index: u64,
+    /// The largest index or fence of all terms before the present one.
+    earlier: u64,
+    /// The present or last term.
+    fence: u64,
+    held: bool,
+    /// By the registry's clock: nothing makes the name vacant before it.
+    wait: u64,
+    /// By the registry's clock: nobody may acquire the name before it.
+    reserved: u64,
+}
+
+/// A law that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which: its name in the contract.
+    pub law: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law, self.seen)
+    }
+}
+
+/// A term has ended in the registry: from here on nobody believes in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    pub(crate) name: LeaseName,
+    /// The fences of the terms that are over.
+    pub(crate) over: RangeInclusive<u64>,
+    pub(crate) why: &'static str,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(log: Log) -> Self {
+        Self {
+            log,
+            books: Arc::default(),
+        }
+    }
+
+    /// A record was written, in the very step that made it visible: its index, and the reading of the clock by which
+    /// the registry judges expiry, in nanoseconds.
+    pub fn wrote(&self, name: &LeaseName, index: u64, record: &Record, clock: u64) {
+        let mut books = self.books();
+        let books = &mut *books;
+        books.writes += 1;
+        let book = books.names.entry(name.clone()).or_default();
+        let dead = books.dead.contains(&(name.clone(), book.index));
+        let (fence, was_held) = (book.fence, book.held);
+        if index <= book.index {
+            let seen = format!("{name} got index {index} after {}", book.index);
+            books.broken.push(Broken {
+                law: "the index only grows",
+                seen,
+            });
+        }
+        let changed = if record.is_held() {
+            book.grant(index, record, clock, dead)
+        } else {
+            Ok(book.end(record, clock, dead))
+        };
+        let began = record.is_held() && !(was_held && book.fence == fence);
+        book.index = book.index.max(index);
+        if began {
+            let lessee = record.body.machine_id.clone().unwrap_or_default();
+            let number = books.terms.len() as u64 + 1;
+            let key = (name.clone(), book.fence, lessee);
+            books.terms.insert(key, number);
+        }
+        match changed {
+            Ok(Some(why)) => books.turns.push(Turn {
+                name: name.clone(),
+                // Terms that a thief has replaced may be believed until he has waited them out, released or not.
+                over: if record.is_held() { 0 } else { fence }..=fence,
+                why,
+            }),
+            Ok(None) => {}
+            Err((law, seen)) => books.broken.push(Broken {
+                law,
+                seen: format!("{name}: {seen}"),
+            }),
+        }
+        self.log.say(|| {
+            let who = record.body.machine_id.as_deref();
+            let ended = record.body.ended.as_ref().map(|ended| ended.how.as_str());
+            match who {
+                Some(who) => format!(
+                    "= {name} index {index} fence {}: {who} for {:?}{}",
+                    record.fence_at(index),
+                    record.period.unwrap_or_default(),
+                    ended.map_or(String::new(), |how| format!(" (before: {how})"))
+                ),
+                None => format!("= {name} index {index}: nobody ({})", ended.unwrap_or("?")),
+            }
+        });
+    }
+
+    /// A record was erased by the registry itself (a native lease ran out).
+    pub fn erased(&self, name: &LeaseName, clock: u64) {
+        let mut books = self.books();
+        let books = &mut *books;
+        let Some(book) = books.names.get_mut(name) else {
+            return;
+        };
+        if clock < book.reserved {
+            let early = Duration::from_nanos(book.reserved - clock);
+            let seen = format!(
+                "{name} index {} was erased {early:?} before its time",
+                book.index
+            );
+            books.broken.push(Broken {
+                law: "not early",
+                seen,
+            });
+        }
+        if book.held {
+            books.turns.push(Turn {
+                name: name.clone(),
+                over: 0..=book.fence,
+                why: "its record was erased",
+            });
+        }
+        book.held = false;
+        self.log
+            .say(|| format!("= {name}: erased, its native lease ran out"));
+    }
+
+    /// Whoever the present grants belong to has died with the registry's machine: nobody waits for them.
+    pub fn all_died(&self) {
+        let mut books = self.books();
+        for book in books.names.values_mut() {
+            (book.reserved, book.wait) = (0, 0);
+        }
+    }
+
+    /// Somebody asserts that the lessee of this grant is dead. In a world it must be true.
+    pub fn assume_dead(&self, name: &LeaseName, index: u64) {
+        self.books().dead.insert((name.clone(), index));
+    }
+
+    /// The number of a term, in the order in which they began; zero: there is no such term.
+    pub(crate) fn term(&self, name: &LeaseName, fence: u64, lessee: &str) -> u64 {
+        let key = (name.clone(), fence, lessee.to_owned());
+        self.books().terms.get(&key).copied().unwrap_or_default()
+    }
+
+    /// A record was deleted behind everybody's back.
+    pub(crate) fn deleted(&self, name: &LeaseName) {
+        if let Some(book) = self.books().names.get_mut(name) {
+            book.held = false;
+        }
+        self.log
+            .say(|| format!("= {name}: deleted by somebody else"));
+    }
+
+    /// A number for what stands in the registry.
+    pub(crate) fn situation(&self) -> u64 {
+        let mut sum = 0u64;
+        for (place, book) in self.books().names.values().enumerate() {
+            let waits = book.wait > 0;
+            let own = book.fence == book.index;
+            let bits = u64::from(book.held) | u64::from(waits) << 1 | u64::from(own) << 2;
+            sum = sum * 31 + bits + place as u64 * 8 + 1;
+        }
+        sum.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    /// How many records were written.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.books().writes
+    }
+
+    /// A law was broken, seen by somebody else.
+    pub(crate) fn breach(&self, broken: Broken) {
+        self.books().broken.push(broken);
+    }
+
+    /// Whether there is news for [`Ledger::news`].
+    pub(crate) fn news(&self) -> Option<(Vec<Turn>, Vec<Broken>)> {
+        let mut books = self.books();
+        if books.turns.is_empty() && books.broken.is_empty() {
+            return None;
+        }
+        Some((
+            std::mem::take(&mut books.turns),
+            std::mem::take(&mut books.broken),
+        ))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Verdict = Result<Option<&'static str>, (&'static str, String)>;
+
+impl Book {
+    fn grant(&mut self, index: u64, record: &Record, clock: u64, dead: bool) -> Verdict {
+        let fence = record.fence_at(index);
+        let period =
+            u64::try_from(record.period.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        let end = clock.saturating_add(period);
+        if self.held && fence == self.fence {
+            self.reserved = end.max(self.wait);
+            return Ok(None);
+        }
+        let stolen = record.body.ended.as_ref().is_some_and(|ended| {
+            ended.how == EndedHow::Stolen && self.held && ended.fence == Some(self.fence)
+        });
+        let earlier = self.earlier.max(self.fence).max(self.index);
+        let old_fence = self.fence;
+        let old = (self.reserved, self.held);
+        (self.earlier, self.fence, self.held) = (earlier, fence, true);
+        if stolen {
+            if !dead {
+                self.wait = self.wait.max(self.reserved);
+            }
+            self.reserved = end.max(self.wait);
+            if fence != self.index + 1 {
+                let seen = format!(
+                    "a steal of index {} has fence {fence}, not one more",
+                    self.index
+                );
+                return Err(("the fence", seen));
+            }
+        } else {
+            // Waits that are over are over, even if the clock is set back.
+            self.wait = 0;
+            self.reserved = end;
+            if clock < old.0 {
+                let early = Duration::from_nanos(old.0 - clock);
+                let seen = format!(
+                    "acquired with index {index} {early:?} before the term of fence {old_fence} had run out"
+                );
+                return Err(("not early", seen));
+            }
+            if fence != index {
+                let seen = format!("an acquire of index {index} has fence {fence}");
+                return Err(("the fence", seen));
+            }
+        }
+        if fence <= earlier {
+            let seen = format!("fence {fence}, but earlier terms showed {earlier}");
+            return Err(("the fence", seen));
+        }
+        // A stolen term may be believed until its end: that is waited out.
+        Ok((!stolen).then_some("somebody else has acquired it"))
+    }
+
+    /// A tombstone. A clean end ends belief before it is sent.
+    fn end(&mut self, record: &Record, clock: u64, dead: bool) -> Option<&'static str> {
+        let clean = record
+            .body
+            .ended
+            .as_ref()
+            .is_some_and(|ended| ended.how == EndedHow::Released);
+        self.held = false;
+        if clean || dead {
+            self.reserved = clock.max(self.wait);
+        } else {
+            self.wait = self.wait.max(self.reserved);
+        }
+        clean.then_some("it was released")
+    }
+}
