@@ -438,6 +438,20 @@ impl Store for Odd {
     }
 }
 
+/// Finding out what became of an unknown acquire ends by the time-out too, where the registry cannot be read either.
+#[test]
+fn an_unknown_acquire_is_given_up_in_the_end() {
+    let (sim, door, faulty, manager) = world(13);
+    sim.block_on(async {
+        faulty.always(Some(Fault::Lose)).fail_reads(u32::MAX);
+        let acquire = manager.acquire_lease("x", "m", 0, SECOND * 2);
+        let error = acquire.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+        door.sleep_until(door.now().plus(SECOND * 20)).await;
+        manager.shutdown(SECOND).await.unwrap();
+    });
+}
+
 /// A shutdown waits for the changes that are outstanding, as long as it may, and says so where it may not.
 #[test]
 fn a_shutdown_waits_for_what_is_outstanding() {

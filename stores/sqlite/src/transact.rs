@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold_core::contract::{Instants, decide};
 use leasehold_core::mutants::{Mutant, mutant};
@@ -163,6 +164,8 @@ impl Db {
         }
         for _ in 0..8 {
             let drawn = if mutant(Mutant::IndexBeforeTheRowLock) {
+                // Waits for the lock with the index in its hand.
+                _ = self.conn.busy_timeout(Duration::from_secs(10));
                 Some(read_meta(&self.path, &self.conn)?)
             } else {
                 None

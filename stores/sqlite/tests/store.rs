@@ -437,3 +437,28 @@ async fn what_ended_long_ago_is_cleared_away_but_not_what_closes_a_slot() {
     let again = db.applied(acquire("gone", None, PERIOD)).await.index;
     assert!(again > tomb);
 }
+
+/// What others commit while a change waits for the write lock comes before it: the index is drawn under the lock.
+#[tokio::test]
+async fn index_only_grows_past_what_others_commit_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.db");
+    let db = open(&path);
+    let first = db.applied(acquire("a", None, PERIOD)).await.index;
+    // Another process in the middle of its own changes.
+    let other = raw(&path);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting = tokio::spawn({
+        let db = db.clone();
+        async move { db.applied(acquire("b", None, PERIOD)).await.index }
+    });
+    db.door
+        .sleep_until(db.door.now().plus(Duration::from_millis(200)))
+        .await;
+    assert!(!waiting.is_finished(), "it has to wait for the lock");
+    other
+        .execute_batch("UPDATE meta SET next_index = next_index + 10; COMMIT")
+        .unwrap();
+    let index = waiting.await.unwrap();
+    assert!(index > first + 10, "{index} after {first} and ten more");
+}

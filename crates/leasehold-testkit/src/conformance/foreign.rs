@@ -94,10 +94,10 @@ pub async fn nothing_of_others_damaged_the_unreadable_is_left_alone(h: Harness) 
                 .unwrap_err(),
         );
         foreign(m.resume(&name, index).await.unwrap_err());
-        if before
+        let newer = before
             .foreign_because()
-            .is_some_and(|why| why.contains("99"))
-        {
+            .is_some_and(|why| why.contains("99"));
+        if newer {
             let dead = Displace::index(index)
                 .assume_dead("not even so: it may mean more than we can read");
             foreign(
@@ -108,6 +108,15 @@ pub async fn nothing_of_others_damaged_the_unreadable_is_left_alone(h: Harness) 
         }
         let after = h.b.manager.status(&name).await.unwrap().expect("there");
         assert_eq!(after.index(), index, "untouched");
+        if !newer {
+            let refused = m.steal_lease(&name, "m", 0, h.long(), index).await;
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("no lease"), "says what was found: {error}");
+            let dead = Displace::index(index).assume_dead("whatever it is, nobody works by it");
+            let lease = m.steal(Request::new(&name, h.long()), dead).await.unwrap();
+            assert!(lease.is_current());
+            lease.release().await.unwrap();
+        }
     }
 }
 
