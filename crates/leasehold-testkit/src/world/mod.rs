@@ -2,6 +2,7 @@
 
 mod ledger;
 mod log;
+pub mod native;
 mod net;
 mod registry;
 
