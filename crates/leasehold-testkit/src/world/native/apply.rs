@@ -389,7 +389,9 @@ impl Client {
         term: u64,
         until: BootInstant,
     ) -> Applied {
-        _ = self.keep(plan, until).await;
+        // Early enough to be told.
+        let now = self.door.now();
+        _ = self.keep(plan, now.plus(until.since(now) * 3 / 4)).await;
         let mut table = self.table();
         let held = table.held.get_mut(plan.name());
         let Some(held) = held.filter(|held| held.index == applied.index) else {

@@ -18,6 +18,9 @@ mod store;
 mod table;
 mod watching;
 
+#[cfg(test)]
+mod tests;
+
 pub use fixture::NativeSim;
 pub use registry::{LEAST, NativeRegistry, PPM};
 pub use server::Server;

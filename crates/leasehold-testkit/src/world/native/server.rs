@@ -44,6 +44,8 @@ struct Deposed {
     until: u64,
     /// What it says its term is.
     term: u64,
+    /// Whether it answers every keep-alive of what it knows, or every other of all.
+    answers_all: bool,
     leases: BTreeMap<LeaseId, Duration>,
 }
 
@@ -86,7 +88,8 @@ impl Server {
         let asked_the_deposed = {
             let now = self.clock.now().as_nanos();
             let mut inner = self.lock();
-            inner.deposed(now).is_some() && inner.chance.below(3) == 0
+            let strays = inner.deposed(now).is_some_and(|old| !old.answers_all);
+            strays && inner.chance.below(3) == 0
         };
         if asked_the_deposed {
             return None;
@@ -138,7 +141,15 @@ impl Server {
         {
             let mut inner = self.lock();
             let down = now < inner.down_until;
-            if !down && inner.deposed(now).is_some() && inner.chance.below(2) == 0 {
+            let known = inner
+                .deposed(now)
+                .map(|old| old.answers_all.then(|| old.leases.contains_key(&id)));
+            let strays = match known {
+                Some(Some(known)) => known,
+                Some(None) => inner.chance.below(2) == 0,
+                None => false,
+            };
+            if !down && strays {
                 // Without effect: it no longer leads.
                 return inner.deposed(now).map(|deposed| Kept {
                     ttl: deposed.leases.get(&id).copied().unwrap_or_default(),
@@ -207,6 +218,7 @@ impl Server {
         inner.deposed = (until > now).then(|| Deposed {
             until,
             term: inner.term,
+            answers_all: false,
             leases: inner.state.leases(),
         });
         inner.term += 1;
@@ -221,6 +233,13 @@ impl Server {
         let term = inner.term;
         if let Some(deposed) = &mut inner.deposed {
             deposed.term = term;
+        }
+    }
+
+    /// Every keep-alive of what it knows goes to the deposed leader, and nothing else.
+    pub fn deposed_answers_all(&self) {
+        if let Some(deposed) = &mut self.lock().deposed {
+            deposed.answers_all = true;
         }
     }
 
