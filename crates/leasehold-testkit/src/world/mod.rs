@@ -7,6 +7,7 @@ mod epilogue;
 mod kinds;
 mod ledger;
 mod log;
+pub mod native;
 mod net;
 mod process;
 mod register;

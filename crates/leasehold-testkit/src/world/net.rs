@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::future::{Either, ready, select};
 use futures_util::stream::{BoxStream, StreamExt};
-use leasehold_core::store::Signal;
 use leasehold_core::{BootInstant, Door};
 use tokio::sync::oneshot;
 
@@ -225,7 +224,10 @@ impl Link {
 
     /// The registry's notifications as they reach the process: some are lost, all while it is cut off.
     #[must_use]
-    pub fn notices(&self, signals: BoxStream<'static, Signal>) -> BoxStream<'static, Signal> {
+    pub fn notices<T: Send + 'static>(
+        &self,
+        signals: BoxStream<'static, T>,
+    ) -> BoxStream<'static, T> {
         let link = self.clone();
         signals
             .filter(move |_| {

@@ -1,0 +1,208 @@
+//! What the native store needs of an etcd v3 client: six requests, nothing else.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use leasehold_core::BootInstant;
+
+/// The number of a native lease.
+pub type LeaseId = u64;
+
+/// An etcd v3 client as far as the store needs one. Every request ends by `until`; none is sent twice by the client.
+pub trait Api: Debug + Send + Sync + 'static {
+    /// Grants a native lease of this many seconds, or of the server's least.
+    fn grant(&self, seconds: u64, until: BootInstant) -> BoxFuture<'_, Result<Granted, Failed>>;
+
+    /// Renews a native lease.
+    fn keep_alive(&self, id: LeaseId, until: BootInstant) -> BoxFuture<'_, Result<Kept, Failed>>;
+
+    /// Revokes a native lease and deletes the keys attached to it.
+    fn revoke(&self, id: LeaseId, until: BootInstant) -> BoxFuture<'_, Result<(), Failed>>;
+
+    /// Applies a transaction, whole or not at all.
+    fn txn(&self, txn: Txn, until: BootInstant) -> BoxFuture<'_, Result<Replied, Failed>>;
+
+    /// The keys of some ranges, as they stand at one revision; linearizable.
+    fn range(
+        &self,
+        ranges: Vec<Range>,
+        until: BootInstant,
+    ) -> BoxFuture<'_, Result<Ranged, Failed>>;
+
+    /// The changes of the keys with a prefix after a revision; none: from now on.
+    fn watch(
+        &self,
+        prefix: Bytes,
+        after: Option<u64>,
+        until: BootInstant,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Notice>, Failed>>;
+}
+
+/// A granted native lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    /// Its number.
+    pub id: LeaseId,
+    /// How long it was granted for.
+    pub ttl: Duration,
+}
+
+/// The answer to a keep-alive.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// What it was renewed to; zero: there is no such lease.
+    pub ttl: Duration,
+    /// The raft term of whoever answered; zero where it did not say.
+    pub term: u64,
+}
+
+/// A transaction: some changes if every comparison holds, others if not.
+#[derive(Clone, Debug, Default)]
+pub struct Txn {
+    /// What must hold.
+    pub when: Vec<Compare>,
+    /// What is done then.
+    pub then: Vec<Op>,
+    /// What is done otherwise.
+    pub otherwise: Vec<Op>,
+}
+
+/// A comparison.
+#[derive(Clone, Debug)]
+pub struct Compare {
+    /// The key.
+    pub key: Bytes,
+    /// What must hold of it.
+    pub is: Is,
+}
+
+/// What may hold of a key. A key that is not there has revision and version zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Is {
+    /// It is not there: its version is zero.
+    Absent,
+    /// It is there: its version is more than zero.
+    Present,
+    /// It was last changed at this revision.
+    At(u64),
+    /// It was last changed at this revision or earlier.
+    UpTo(u64),
+}
+
+/// A change or read within a transaction.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Writes a key.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// Its value.
+        value: Bytes,
+        /// The native lease it is attached to.
+        lease: Attach,
+    },
+    /// Deletes a key.
+    Delete(Bytes),
+    /// Reads a key.
+    Get(Bytes),
+    /// A transaction within.
+    Txn(Txn),
+}
+
+/// What a written key is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// To nothing: it stays until it is deleted.
+    Nothing,
+    /// To what it was attached to before (`ignore_lease`).
+    Same,
+    /// To this native lease.
+    To(LeaseId),
+}
+
+/// The answer to a transaction.
+#[derive(Clone, Debug)]
+pub struct Replied {
+    /// What was done.
+    pub done: Done,
+    /// The registry's revision after it: that of everything it wrote.
+    pub revision: u64,
+    /// The raft term of whoever answered.
+    pub term: u64,
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Whether the comparisons held.
+    pub held: bool,
+    /// What each operation gave, in order.
+    pub gave: Vec<Gave>,
+}
+
+/// What an operation gave.
+#[derive(Clone, Debug)]
+pub enum Gave {
+    /// It wrote.
+    Nothing,
+    /// It read.
+    Key(Option<Entry>),
+    /// It was a transaction.
+    Done(Done),
+}
+
+/// A key as it stands.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// When it was last changed.
+    pub revision: u64,
+    /// The native lease it is attached to; zero: none.
+    pub lease: LeaseId,
+}
+
+/// Keys from one on to before another.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// The first key.
+    pub from: Bytes,
+    /// The key behind the last; none: only `from`.
+    pub to: Option<Bytes>,
+    /// How many at most.
+    pub most: usize,
+}
+
+/// The answer to a range.
+#[derive(Clone, Debug)]
+pub struct Ranged {
+    /// The entries of each range, in the order of their keys.
+    pub entries: Vec<Vec<Entry>>,
+    /// The revision as of which they stand so.
+    pub revision: u64,
+}
+
+/// What a watch tells. The stream ends where the connection does.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A key was changed at a revision.
+    Changed(Bytes, u64),
+    /// What was to be told is no longer kept.
+    Compacted,
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failed {
+    /// It was never sent.
+    NotSent,
+    /// Nobody knows whether it was served.
+    NoAnswer,
+    /// It names a native lease that is not there, and nothing of it was done.
+    NoSuchLease,
+}

@@ -1,0 +1,57 @@
+//! The conformance suite's way to the simulated registry: in calm weather.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use leasehold_core::{Door, LeaseName, Store};
+
+use super::api::{Attach, Op, Txn};
+use super::keys::Keys;
+use super::reach::Straight;
+use super::registry::{LEAST, PPM};
+use super::server::Server;
+use super::store::NativeStore;
+use crate::harness::{Fixture, TestTime};
+use crate::world::Ledger;
+
+/// A registry of etcd's kind whose way is always clear. The first client's clock is the server's too.
+#[derive(Debug, Default)]
+pub struct NativeSim(OnceLock<Arc<Server>>);
+
+impl Fixture for NativeSim {
+    fn open(&self, door: Arc<dyn Door>) -> BoxFuture<'_, Arc<dyn Store>> {
+        let clock = door.clone();
+        let server = self
+            .0
+            .get_or_init(|| Server::new(clock, LEAST, Ledger::default(), 0))
+            .clone();
+        let api = Arc::new(Straight {
+            door: door.clone(),
+            server,
+        });
+        let store = NativeStore::new(api, door, Duration::from_secs(LEAST), PPM);
+        ready(Arc::new(store) as Arc<dyn Store>).boxed()
+    }
+
+    fn plant<'a>(&'a self, name: &'a LeaseName, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+        if let Some(server) = self.0.get() {
+            let put = Op::Put {
+                key: Keys::of(name).lease,
+                value: Bytes::copy_from_slice(bytes),
+                lease: Attach::Nothing,
+            };
+            drop(server.txn(&Txn {
+                then: vec![put],
+                ..Txn::default()
+            }));
+        }
+        ready(()).boxed()
+    }
+
+    fn time(&self) -> TestTime {
+        TestTime::Simulated { ppm: PPM }
+    }
+}

@@ -1,0 +1,146 @@
+//! Ways to the simulated cluster: by the world's network, or straight there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::BoxStream;
+use leasehold_core::{BootInstant, Door};
+
+use super::api::{Api, Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
+use super::server::Server;
+use crate::world::{Link, Missed};
+
+/// A client of the cluster by a process's way through the network.
+#[derive(Clone, Debug)]
+pub(crate) struct ByNet {
+    pub(crate) link: Link,
+    pub(crate) server: Arc<Server>,
+}
+
+/// A client of the cluster whose way is always clear.
+#[derive(Clone, Debug)]
+pub(crate) struct Straight {
+    pub(crate) door: Arc<dyn Door>,
+    pub(crate) server: Arc<Server>,
+}
+
+/// How long a message of a [`Straight`] client takes.
+const USUAL: Duration = Duration::from_micros(100);
+
+/// How one request goes to the server and its answer comes back.
+trait Way: Send + Sync {
+    fn call<T: Send + 'static>(
+        &self,
+        until: BootInstant,
+        serve: impl FnMut(&Server) -> Option<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Failed>> + Send;
+    fn notices(&self, notices: BoxStream<'static, Notice>) -> BoxStream<'static, Notice>;
+}
+
+impl Way for ByNet {
+    async fn call<T: Send + 'static>(
+        &self,
+        until: BootInstant,
+        mut serve: impl FnMut(&Server) -> Option<T> + Send + 'static,
+    ) -> Result<T, Failed> {
+        let server = self.server.clone();
+        match self.link.call(until, move || serve(&server)).await {
+            Ok(answer) => Ok(answer),
+            Err(Missed::NotSent) => Err(Failed::NotSent),
+            Err(Missed::NoAnswer) => Err(Failed::NoAnswer),
+        }
+    }
+
+    fn notices(&self, notices: BoxStream<'static, Notice>) -> BoxStream<'static, Notice> {
+        self.link.notices(notices)
+    }
+}
+
+impl Way for Straight {
+    async fn call<T: Send + 'static>(
+        &self,
+        until: BootInstant,
+        mut serve: impl FnMut(&Server) -> Option<T> + Send + 'static,
+    ) -> Result<T, Failed> {
+        let takes = || self.door.sleep_until(self.door.now().plus(USUAL));
+        let call = async {
+            takes().await;
+            let answer = serve(&self.server);
+            takes().await;
+            answer
+        };
+        match select(std::pin::pin!(call), self.door.sleep_until(until)).await {
+            Either::Left((Some(answer), _)) => Ok(answer),
+            Either::Left((None, timer)) => {
+                timer.await;
+                Err(Failed::NoAnswer)
+            }
+            Either::Right(_) => Err(Failed::NoAnswer),
+        }
+    }
+
+    fn notices(&self, notices: BoxStream<'static, Notice>) -> BoxStream<'static, Notice> {
+        notices
+    }
+}
+
+macro_rules! api {
+    ($way:ty) => {
+        impl Api for $way {
+            fn grant(
+                &self,
+                seconds: u64,
+                until: BootInstant,
+            ) -> BoxFuture<'_, Result<Granted, Failed>> {
+                self.call(until, move |server| server.grant(seconds))
+                    .boxed()
+            }
+
+            fn keep_alive(
+                &self,
+                id: LeaseId,
+                until: BootInstant,
+            ) -> BoxFuture<'_, Result<Kept, Failed>> {
+                self.call(until, move |server| server.keep_alive(id))
+                    .boxed()
+            }
+
+            fn revoke(&self, id: LeaseId, until: BootInstant) -> BoxFuture<'_, Result<(), Failed>> {
+                self.call(until, move |server| server.revoke(id)).boxed()
+            }
+
+            fn txn(&self, txn: Txn, until: BootInstant) -> BoxFuture<'_, Result<Replied, Failed>> {
+                async move { self.call(until, move |server| server.txn(&txn)).await? }.boxed()
+            }
+
+            fn range(
+                &self,
+                ranges: Vec<Range>,
+                until: BootInstant,
+            ) -> BoxFuture<'_, Result<Ranged, Failed>> {
+                self.call(until, move |server| server.range(&ranges))
+                    .boxed()
+            }
+
+            fn watch(
+                &self,
+                prefix: Bytes,
+                after: Option<u64>,
+                until: BootInstant,
+            ) -> BoxFuture<'_, Result<BoxStream<'static, Notice>, Failed>> {
+                async move {
+                    let watch = move |server: &Server| server.watch(prefix.clone(), after);
+                    let notices = self.call(until, watch).await?;
+                    Ok(self.notices(notices))
+                }
+                .boxed()
+            }
+        }
+    };
+}
+
+api!(ByNet);
+api!(Straight);

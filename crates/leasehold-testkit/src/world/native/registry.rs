@@ -1,0 +1,109 @@
+//! The registry of etcd's kind in a simulated world, and what happens to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_core::{Door, Store};
+
+use super::reach::ByNet;
+use super::server::Server;
+use super::store::NativeStore;
+use crate::chance::Chance;
+use crate::world::{Link, Registry, Scene};
+
+/// How far each clock may run from true time, in parts per million.
+pub const PPM: u32 = 10_000;
+/// The least native lease, in seconds.
+pub const LEAST: u64 = 1;
+
+/// A simulated registry of etcd's kind: native leases by the server's monotonic clock, which drifts.
+#[derive(Debug)]
+pub struct NativeRegistry {
+    server: Arc<Server>,
+    scene: Scene,
+    ppm: u32,
+    least: u64,
+}
+
+impl NativeRegistry {
+    /// A registry whose server has a clock of its own, within [`PPM`] of true time.
+    #[must_use]
+    pub fn new(scene: Scene, clock: Arc<dyn Door>) -> Self {
+        let server = Server::new(clock, LEAST, scene.ledger.clone(), scene.seed);
+        Self {
+            server,
+            scene,
+            ppm: PPM,
+            least: LEAST,
+        }
+    }
+
+    /// The cluster itself.
+    #[must_use]
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+impl Registry for NativeRegistry {
+    fn open(&self, link: Link) -> Arc<dyn Store> {
+        let door: Arc<dyn Door> = link.door().clone();
+        let server = self.server.clone();
+        let api = Arc::new(ByNet { link, server });
+        let least = Duration::from_secs(self.least);
+        Arc::new(NativeStore::new(api, door, least, self.ppm))
+    }
+
+    fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {
+        let server = &self.server;
+        let while_ = |chance: &mut Chance, most: u64| {
+            Duration::from_millis(50) + chance.duration(Duration::from_millis(most))
+        };
+        let kind = match chance.below(8) {
+            0 => {
+                server.change_leader(Duration::ZERO);
+                "leader changed"
+            }
+            1 | 2 => {
+                let length = while_(chance, 4000);
+                server.change_leader(length);
+                if chance.below(2) == 0 {
+                    server.deposed_tells_nothing();
+                    "deposed leader answers without a term"
+                } else {
+                    "deposed leader answers of its old term"
+                }
+            }
+            3 => {
+                server.restart(while_(chance, 1000));
+                "cluster restarted"
+            }
+            4 => {
+                server.compact();
+                "compacted"
+            }
+            5 => {
+                server.slow_revokes(while_(chance, 1000));
+                "revokes take long"
+            }
+            6 => {
+                server.silence(while_(chance, 1500));
+                "cluster silent"
+            }
+            _ => {
+                server.break_watches();
+                "watches broken"
+            }
+        };
+        self.scene.log.fault(kind);
+        Some(kind)
+    }
+
+    fn heal(&self) {
+        self.server.heal();
+    }
+
+    fn lag(&self) -> Duration {
+        self.server.lag()
+    }
+}

@@ -1,0 +1,347 @@
+//! The registry's state machine: keys, native leases, one revision counter.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::time::Duration;
+
+use bytes::Bytes;
+use leasehold_core::{LeaseName, Record};
+
+use super::api::{
+    Attach, Compare, Done, Entry, Failed, Gave, Granted, Is, LeaseId, Op, Range, Txn,
+};
+use super::keys::{leased, marked};
+use crate::world::Ledger;
+
+/// How often the server looks for what has run out.
+const LOOK: u64 = 500_000_000;
+/// How many changes are kept for watches, at most.
+const HISTORY: usize = 10_000;
+
+/// Keys and native leases, as the log of the cluster has made them. Instants are nanoseconds on the clock of the server
+/// that leads.
+#[derive(Debug)]
+pub(crate) struct State {
+    least: u64,
+    pub(crate) revision: u64,
+    keys: BTreeMap<Bytes, Key>,
+    leases: BTreeMap<LeaseId, Lease>,
+    next_lease: LeaseId,
+    /// The changes since the last compaction, and when that was.
+    pub(crate) history: VecDeque<(u64, Bytes)>,
+    pub(crate) compacted: u64,
+    /// How long a revoke that the server itself decided on takes to be applied.
+    pub(crate) slow_revokes: u64,
+    /// Before this nothing runs out.
+    due: u64,
+    ledger: Ledger,
+}
+
+#[derive(Debug)]
+struct Key {
+    value: Bytes,
+    revision: u64,
+    lease: LeaseId,
+}
+
+#[derive(Debug)]
+struct Lease {
+    ttl: u64,
+    renewed: u64,
+    expires: u64,
+    /// When a revoke that is under way will be applied: nothing saves the lease any more.
+    revoked: Option<u64>,
+    keys: BTreeSet<Bytes>,
+}
+
+/// What a transaction changed of a key.
+type Touched = Vec<(Bytes, Option<Bytes>)>;
+
+impl State {
+    pub(crate) fn new(least: u64, ledger: Ledger) -> Self {
+        Self {
+            least,
+            revision: 1,
+            keys: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            next_lease: 1,
+            history: VecDeque::new(),
+            compacted: 1,
+            slow_revokes: 0,
+            due: u64::MAX,
+            ledger,
+        }
+    }
+
+    pub(crate) fn grant(&mut self, seconds: u64, now: u64) -> Granted {
+        let seconds = seconds.max(self.least);
+        let id = self.next_lease;
+        self.next_lease += 1;
+        let ttl = seconds.saturating_mul(1_000_000_000);
+        let lease = Lease {
+            ttl,
+            renewed: now,
+            expires: now.saturating_add(ttl),
+            revoked: None,
+            keys: BTreeSet::new(),
+        };
+        self.due = self.due.min(Self::looked(lease.expires));
+        self.leases.insert(id, lease);
+        let ttl = Duration::from_secs(seconds);
+        Granted { id, ttl }
+    }
+
+    /// What it was renewed to; zero where there is no such lease.
+    pub(crate) fn keep_alive(&mut self, id: LeaseId, now: u64) -> Duration {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return Duration::ZERO;
+        };
+        // Between its expiry and the end of its revoke it answers as if it lived (etcd-io/etcd#20590).
+        if lease.revoked.is_none() {
+            lease.renewed = now;
+            lease.expires = now.saturating_add(lease.ttl);
+        }
+        Duration::from_nanos(lease.ttl)
+    }
+
+    pub(crate) fn revoke(&mut self, id: LeaseId, now: u64) {
+        let Some(lease) = self.leases.remove(&id) else {
+            return;
+        };
+        if lease.keys.is_empty() {
+            return;
+        }
+        self.revision += 1;
+        for key in lease.keys {
+            self.keys.remove(&key);
+            self.changed(key.clone());
+            if let Some(name) = leased(&key) {
+                self.ledger.erased(&name, now);
+            }
+        }
+    }
+
+    /// Every native lease lasts its whole length from now: a new leader does not know when each was renewed.
+    pub(crate) fn extend_all(&mut self, now: u64) {
+        for lease in self.leases.values_mut() {
+            lease.expires = now.saturating_add(lease.ttl);
+        }
+    }
+
+    /// When a lease is looked at that runs out at an instant.
+    fn looked(expires: u64) -> u64 {
+        expires.div_ceil(LOOK).saturating_mul(LOOK)
+    }
+
+    /// Before when nothing runs out.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        (self.due < u64::MAX).then_some(self.due)
+    }
+
+    /// Revokes what has run out by `now`.
+    pub(crate) fn expire(&mut self, now: u64) {
+        if now < self.due {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (id, lease) in &mut self.leases {
+            let look = Self::looked(lease.expires);
+            if lease.revoked.is_none() && look <= now {
+                lease.revoked = Some(look.saturating_add(self.slow_revokes));
+            }
+            if lease.revoked.is_some_and(|at| at <= now) {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            self.revoke(id, now);
+        }
+        let due = |lease: &Lease| lease.revoked.unwrap_or_else(|| Self::looked(lease.expires));
+        self.due = self.leases.values().map(due).min().unwrap_or(u64::MAX);
+    }
+
+    /// How much later than their last renewal says native leases run out.
+    pub(crate) fn lag(&self) -> Duration {
+        let late = |lease: &Lease| lease.expires.saturating_sub(lease.renewed + lease.ttl);
+        Duration::from_nanos(self.leases.values().map(late).max().unwrap_or_default())
+    }
+
+    /// The native leases there are, with their lengths.
+    pub(crate) fn leases(&self) -> BTreeMap<LeaseId, Duration> {
+        let ttl = |(id, lease): (&LeaseId, &Lease)| (*id, Duration::from_nanos(lease.ttl));
+        self.leases.iter().map(ttl).collect()
+    }
+
+    /// The names that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.keys.keys().filter(|key| leased(key).is_some()).count()
+    }
+
+    /// Applies a transaction, whole or not at all.
+    pub(crate) fn txn(&mut self, txn: &Txn, now: u64) -> Result<Done, Failed> {
+        self.check(txn)?;
+        let mut touched = Touched::new();
+        // All that one request writes has one revision.
+        let revision = self.revision + 1;
+        let done = self.run(txn, revision, &mut touched);
+        if !touched.is_empty() {
+            self.revision = revision;
+            self.tell(touched, revision, now);
+        }
+        Ok(done)
+    }
+
+    /// One put that names a lease which is not there sinks the whole request.
+    fn check(&self, txn: &Txn) -> Result<(), Failed> {
+        let ops = if self.holds(txn) {
+            &txn.then
+        } else {
+            &txn.otherwise
+        };
+        ops.iter().try_for_each(|op| match op {
+            Op::Put {
+                lease: Attach::To(id),
+                ..
+            } if !self.leases.contains_key(id) => Err(Failed::NoSuchLease),
+            Op::Txn(txn) => self.check(txn),
+            _ => Ok(()),
+        })
+    }
+
+    fn holds(&self, txn: &Txn) -> bool {
+        txn.when.iter().all(|compare| self.compare(compare))
+    }
+
+    fn compare(&self, compare: &Compare) -> bool {
+        let revision = self.keys.get(&compare.key).map_or(0, |key| key.revision);
+        match compare.is {
+            Is::Absent => revision == 0,
+            Is::Present => revision > 0,
+            Is::At(at) => revision == at,
+            Is::UpTo(at) => revision <= at,
+        }
+    }
+
+    fn run(&mut self, txn: &Txn, revision: u64, touched: &mut Touched) -> Done {
+        let held = self.holds(txn);
+        let ops = if held { &txn.then } else { &txn.otherwise };
+        let mut gave = Vec::with_capacity(ops.len());
+        for op in ops {
+            gave.push(match op {
+                Op::Put { key, value, lease } => {
+                    self.put(key, value, *lease, revision);
+                    touched.push((key.clone(), Some(value.clone())));
+                    Gave::Nothing
+                }
+                Op::Delete(key) => {
+                    if self.delete(key) {
+                        touched.push((key.clone(), None));
+                    }
+                    Gave::Nothing
+                }
+                Op::Get(key) => Gave::Key(self.get(key)),
+                Op::Txn(txn) => Gave::Done(self.run(txn, revision, touched)),
+            });
+        }
+        Done { held, gave }
+    }
+
+    fn put(&mut self, key: &Bytes, value: &Bytes, lease: Attach, revision: u64) {
+        let before = self.keys.get(key).map_or(0, |key| key.lease);
+        let lease = match lease {
+            Attach::Nothing => 0,
+            Attach::Same => before,
+            Attach::To(id) => id,
+        };
+        if lease != before {
+            if let Some(old) = self.leases.get_mut(&before) {
+                old.keys.remove(key);
+            }
+            if let Some(new) = self.leases.get_mut(&lease) {
+                new.keys.insert(key.clone());
+            }
+        }
+        let value = value.clone();
+        let entry = Key {
+            value,
+            revision,
+            lease,
+        };
+        self.keys.insert(key.clone(), entry);
+    }
+
+    fn delete(&mut self, key: &Bytes) -> bool {
+        let Some(old) = self.keys.remove(key) else {
+            return false;
+        };
+        if let Some(lease) = self.leases.get_mut(&old.lease) {
+            lease.keys.remove(key);
+        }
+        true
+    }
+
+    fn get(&self, key: &Bytes) -> Option<Entry> {
+        let found = self.keys.get(key)?;
+        Some(Self::entry(key, found))
+    }
+
+    fn entry(key: &Bytes, found: &Key) -> Entry {
+        Entry {
+            key: key.clone(),
+            value: found.value.clone(),
+            revision: found.revision,
+            lease: found.lease,
+        }
+    }
+
+    pub(crate) fn range(&self, range: &Range) -> Vec<Entry> {
+        let Some(to) = &range.to else {
+            return self.get(&range.from).into_iter().collect();
+        };
+        if *to <= range.from {
+            return Vec::new();
+        }
+        let bounds = (Bound::Included(&range.from), Bound::Excluded(to));
+        self.keys
+            .range::<Bytes, _>(bounds)
+            .take(range.most)
+            .map(|(key, found)| Self::entry(key, found))
+            .collect()
+    }
+
+    /// Watches and the ledger hear of what a transaction changed.
+    fn tell(&mut self, touched: Touched, revision: u64, now: u64) {
+        for (key, value) in &touched {
+            self.changed(key.clone());
+            let Some(name) = leased(key) else { continue };
+            // A lease that was deleted leaves its end in the mark, if it was ended by its own rules.
+            let end = |name: &LeaseName| {
+                touched
+                    .iter()
+                    .find(|(key, _)| marked(key).as_ref() == Some(name))
+                    .and_then(|(_, value)| value.clone())
+            };
+            match value.clone().or_else(|| end(&name)) {
+                Some(value) => self
+                    .ledger
+                    .wrote(&name, revision, &Record::decode(&value), now),
+                None => self.ledger.erased(&name, now),
+            }
+        }
+    }
+
+    fn changed(&mut self, key: Bytes) {
+        self.history.push_back((self.revision, key));
+        if self.history.len() > HISTORY
+            && let Some((revision, _)) = self.history.pop_front()
+        {
+            self.compacted = revision;
+        }
+    }
+
+    /// Forgets what watches might still have to be told.
+    pub(crate) fn compact(&mut self) {
+        self.history.clear();
+        self.compacted = self.revision;
+    }
+}

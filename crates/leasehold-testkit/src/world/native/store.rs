@@ -1,0 +1,275 @@
+//! The store on native leases.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::stream::BoxStream;
+use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal};
+use leasehold_core::{
+    BootInstant, Capabilities, Delivery, Door, Drift, Error, ErrorKind, ExpiryClock, LeaseName,
+    Loss, MAX_PERIOD, Prefix, Reach, Result, Signals, Store,
+};
+
+use super::api::{Api, Entry, Failed, LeaseId, Range};
+use super::keys::{Keys, lease_key, leased, mark_key, marked};
+use super::lease::Native;
+use super::pool::Pool;
+use super::table::Table;
+
+/// How many changes one request carries: etcd's own limit of operations in a transaction is 128.
+pub(crate) const BATCH: usize = 100;
+
+/// A [`Store`] on etcd's native leases: one key a name, attached to a native lease, so that a dead lessee's key
+/// disappears by itself.
+pub struct NativeStore {
+    pub(crate) client: Arc<Client>,
+}
+
+/// What the store's tasks share.
+pub(crate) struct Client {
+    pub(crate) api: Arc<dyn Api>,
+    pub(crate) door: Arc<dyn Door>,
+    pub(crate) signals: Signals,
+    capabilities: Capabilities,
+    table: Mutex<Table>,
+    pool: Mutex<Pool>,
+    pub(crate) watching: Mutex<bool>,
+}
+
+impl NativeStore {
+    /// A store by a client of a cluster that grants native leases of no less than `least`, and whose clocks run within
+    /// `ppm` parts per million of true time, as the clients' do.
+    #[must_use]
+    pub fn new(api: Arc<dyn Api>, door: Arc<dyn Door>, least: Duration, ppm: u32) -> Self {
+        let mut capabilities = Capabilities::local();
+        capabilities.expiry = ExpiryClock::ServerMonotonic;
+        capabilities.loss = Loss::Never;
+        capabilities.drift = Drift::Bounded { ppm };
+        capabilities.least_period = least;
+        capabilities.greatest_period = MAX_PERIOD;
+        // Whole seconds, no fewer than the least, and the server looks twice a second.
+        capabilities.granularity = least.max(Duration::from_secs(1)) + Duration::from_millis(500);
+        capabilities.delivery = Delivery::Push;
+        capabilities.scope = Reach::Network;
+        capabilities.batch = BATCH;
+        Self {
+            client: Arc::new(Client {
+                api,
+                door,
+                signals: Signals::default(),
+                capabilities,
+                table: Mutex::default(),
+                pool: Mutex::default(),
+                watching: Mutex::new(false),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for NativeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeStore")
+            .field("api", &self.client.api)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Grants a native lease.
+    pub(crate) async fn grant(&self, seconds: u64, until: BootInstant) -> Result<Native, Failed> {
+        let sent = self.door.now();
+        let granted = self.api.grant(seconds, until).await?;
+        let margin = self.capabilities.margin(granted.ttl);
+        Ok(Native::granted(granted, seconds, margin, sent))
+    }
+
+    /// Revokes a native lease in the background; if that fails it runs out by itself.
+    pub(crate) fn revoke(self: &Arc<Self>, id: LeaseId) {
+        let client = self.clone();
+        self.door.spawn(Box::pin(async move {
+            let until = client.door.now().plus(Duration::from_secs(5));
+            _ = client.api.revoke(id, until).await;
+        }));
+    }
+
+    /// Reads a name, and what it has replaced is known from then on.
+    pub(crate) async fn read(
+        &self,
+        name: &LeaseName,
+        until: BootInstant,
+    ) -> Result<Option<Seen>, Failed> {
+        let keys = Keys::of(name);
+        let one = |from: Bytes| Range {
+            from,
+            to: None,
+            most: 1,
+        };
+        let ranges = vec![one(keys.lease), one(keys.mark)];
+        let ranged = self.api.range(ranges, until).await?;
+        let entry = |place: usize| {
+            ranged
+                .entries
+                .get(place)
+                .and_then(|entries| entries.first())
+        };
+        let now = self.door.now();
+        Ok(self
+            .table()
+            .seen(name, (entry(0), entry(1)), ranged.revision, now))
+    }
+
+    async fn page(
+        &self,
+        prefix: &Prefix,
+        after: Option<&LeaseName>,
+        max: usize,
+        until: BootInstant,
+    ) -> Result<Page, Failed> {
+        let ranged = self.api.range(ranges(prefix, after, max), until).await?;
+        let now = self.door.now();
+        let mut table = self.table();
+        let mut found: std::collections::BTreeMap<LeaseName, (Option<&Entry>, Option<&Entry>)> =
+            std::collections::BTreeMap::new();
+        // Behind the last key of a range that was cut off there may be more of its kind.
+        let mut last: Option<LeaseName> = None;
+        for entries in &ranged.entries {
+            let mut end = None;
+            for entry in entries {
+                if let Some(name) = leased(&entry.key) {
+                    found.entry(name.clone()).or_default().0 = Some(entry);
+                    end = Some(name);
+                } else if let Some(name) = marked(&entry.key) {
+                    found.entry(name.clone()).or_default().1 = Some(entry);
+                    end = Some(name);
+                }
+            }
+            if entries.len() >= max {
+                last = match (last, end) {
+                    (Some(last), Some(end)) => Some(last.min(end)),
+                    (last, end) => last.or(end),
+                };
+            }
+        }
+        let mut page = Page::default();
+        for (name, keys) in found {
+            if page.entries.len() == max || last.as_ref().is_some_and(|last| *last < name) {
+                page.more = true;
+                break;
+            }
+            if let Some(seen) = table.seen(&name, keys, ranged.revision, now) {
+                page.entries.push((name, seen));
+            }
+        }
+        page.more |= last.is_some();
+        Ok(page)
+    }
+}
+
+/// What a page reads: the prefix itself and what is below it, of leases and of marks.
+fn ranges(prefix: &Prefix, after: Option<&LeaseName>, max: usize) -> Vec<Range> {
+    let mut ranges = Vec::with_capacity(4);
+    let below = match prefix.as_str() {
+        "" => String::new(),
+        text => [text, "/"].concat(),
+    };
+    for key in [lease_key, mark_key] {
+        if after.is_none() && !prefix.as_str().is_empty() {
+            let from = key(prefix.as_str());
+            ranges.push(Range {
+                from,
+                to: None,
+                most: 1,
+            });
+        }
+        let start = key(&below);
+        let from = match after {
+            // The first key behind it.
+            Some(name) => Bytes::from([&*key(name.as_str()), b"\0"].concat()).max(start.clone()),
+            None => start.clone(),
+        };
+        let mut to = start.to_vec();
+        // No key ends in 0xff: every key that begins so comes before.
+        to.push(0xff);
+        ranges.push(Range {
+            from,
+            to: Some(Bytes::from(to)),
+            most: max,
+        });
+    }
+    ranges
+}
+
+/// Why nothing is known to have been changed, or known at all.
+pub(crate) fn error(failed: Failed) -> Error {
+    let message = match failed {
+        Failed::NotSent => "the registry could not be reached",
+        Failed::NoAnswer => "the registry did not answer in time",
+        Failed::NoSuchLease => "the native lease is gone",
+    };
+    Error::new(ErrorKind::Unavailable, message)
+}
+
+impl Store for NativeStore {
+    fn declared(&self) -> Capabilities {
+        self.client.capabilities.clone()
+    }
+
+    fn location(&self) -> String {
+        "native:".into()
+    }
+
+    fn get<'a>(
+        &'a self,
+        name: &'a LeaseName,
+        until: BootInstant,
+    ) -> BoxFuture<'a, Result<Option<Seen>>> {
+        async move { self.client.read(name, until).await.map_err(error) }.boxed()
+    }
+
+    fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
+        self.client.apply(changes, until).boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a LeaseName>,
+        max: usize,
+        until: BootInstant,
+    ) -> BoxFuture<'a, Result<Page>> {
+        async move {
+            let page = self.client.page(prefix, after, max, until).await;
+            page.map_err(error)
+        }
+        .boxed()
+    }
+
+    fn watch(&self, scope: Scope) -> BoxStream<'static, Signal> {
+        self.client.watch(scope)
+    }
+
+    fn close(&self, until: BootInstant) -> BoxFuture<'_, Result<()>> {
+        async move {
+            let warm = self.client.drain();
+            let revokes = warm
+                .iter()
+                .map(|native| self.client.api.revoke(native.id, until));
+            // What could not be revoked runs out by itself.
+            drop(join_all(revokes).await);
+            Ok(())
+        }
+        .boxed()
+    }
+}

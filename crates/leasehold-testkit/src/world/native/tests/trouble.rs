@@ -1,0 +1,122 @@
+//! What happens to the cluster.
+
+use leasehold_core::{KeepAlive, Watch};
+
+use super::{PERIOD, SECOND, World, take};
+
+/// How often two believed at once while another client waits for the name, and whether that got it.
+async fn overlaps(world: &World, held: &leasehold_core::Held) -> (usize, bool) {
+    let mut next = None;
+    let mut overlaps = 0;
+    for _ in 0..300 {
+        world.sleep(SECOND / 10).await;
+        if next.is_none() {
+            let acquired = world.b.acquire_lease("x", "b", 0, PERIOD).await;
+            next = acquired.unwrap();
+        }
+        let both = next.as_ref().is_some_and(leasehold_core::Lease::is_current);
+        overlaps += usize::from(both && held.is_current());
+    }
+    (overlaps, next.is_some())
+}
+
+/// A deposed leader answers keep-alives of its old term, without effect: no belief follows from them.
+#[test]
+fn a_deposed_leaders_keep_alives_do_not_count() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let held = take(&world.a, "x", PERIOD)
+            .await
+            .keep_alive(KeepAlive::new());
+        world.sleep(SECOND).await;
+        // Every keep-alive of its goes there.
+        world.server.change_leader(PERIOD * 20);
+        world.server.deposed_answers_all();
+        assert_eq!(overlaps(&world, &held).await, (0, true));
+    });
+}
+
+/// What the store relies on: a deposed leader that fills in the new leader's term would be believed, and two lessees
+/// would believe at once. No rule about keep-alives helps against it.
+#[test]
+fn a_deposed_leader_that_tells_the_new_term_would_be_believed() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let held = take(&world.a, "x", PERIOD)
+            .await
+            .keep_alive(KeepAlive::new());
+        world.sleep(SECOND).await;
+        world.server.change_leader(PERIOD * 20);
+        world.server.deposed_answers_all();
+        world.server.deposed_tells_the_new_term();
+        assert!(overlaps(&world, &held).await.0 > 0);
+    });
+}
+
+/// A leader change and a restart extend what was granted, and take nothing away.
+#[test]
+fn leader_changes_and_restarts_lose_no_lease() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let held = take(&world.a, "x", PERIOD * 3)
+            .await
+            .keep_alive(KeepAlive::new());
+        for i in 0..20 {
+            if i % 2 == 0 {
+                world.server.change_leader(SECOND * 2);
+            } else {
+                world.server.restart(SECOND);
+            }
+            world.sleep(PERIOD / 2).await;
+            held.check().unwrap();
+        }
+        held.release().await.unwrap();
+        drop(take(&world.b, "x", PERIOD).await);
+    });
+}
+
+async fn holder(watch: &mut Watch) -> Option<String> {
+    let status = watch.next().await.unwrap().status?;
+    status
+        .is_held()
+        .then(|| status.machine_id().unwrap_or_default().to_owned())
+}
+
+/// A watch whose changes were compacted away reads again, at once and not at its slow re-read.
+#[test]
+fn a_compacted_watch_reads_again() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let mut watch = world.b.watch("x").unwrap();
+        assert_eq!(holder(&mut watch).await, None);
+        world.sleep(SECOND).await;
+        // The connection breaks, and what it should have told is forgotten before it is made again.
+        world.server.break_watches();
+        let lease = take(&world.a, "x", PERIOD * 100).await;
+        world.server.compact();
+        let start = world.door.now();
+        assert_eq!(holder(&mut watch).await.as_deref(), Some("a"));
+        assert!(world.door.now().since(start) < SECOND);
+        world.server.break_watches();
+        lease.release().await.unwrap();
+        assert_eq!(holder(&mut watch).await, None);
+        assert!(world.door.now().since(start) < SECOND * 2);
+    });
+}
+
+/// A keep-alive of a lease that is being revoked succeeds and saves nothing: what is believed ends in time.
+#[test]
+fn a_keep_alive_of_a_lease_that_is_being_revoked_saves_nothing() {
+    let world = World::new();
+    world.sim.block_on(async {
+        world.server.slow_revokes(SECOND * 3);
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        world.door_past(lease.deadline().unwrap()).await;
+        world.sleep(SECOND).await;
+        // The key is still there.
+        assert!(world.b.get_lease("x").await.unwrap().is_some());
+        assert!(lease.renew(PERIOD).await.is_err());
+        world.sleep(SECOND * 4).await;
+        assert!(world.b.get_lease("x").await.unwrap().is_none());
+    });
+}

@@ -1,0 +1,70 @@
+//! One watch at the registry for all watches of a client.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{BoxStream, StreamExt};
+use leasehold_core::store::{Scope, Signal};
+
+use super::api::Notice;
+use super::keys::{leased, leases};
+use super::store::Client;
+
+impl Client {
+    pub(crate) fn watch(self: &Arc<Self>, scope: Scope) -> BoxStream<'static, Signal> {
+        let signals = self.signals.watch(scope);
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *watching, true) {
+            let client = self.clone();
+            self.door
+                .spawn(Box::pin(async move { client.listen().await }));
+        }
+        signals
+    }
+
+    /// Tells the client's watches what the registry tells, until nobody listens any more.
+    async fn listen(self: Arc<Self>) {
+        let mut after = None;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let until = self.door.now().plus(Duration::from_secs(5));
+            if let Ok(mut notices) = self.api.watch(leases(), after, until).await {
+                pause = Duration::from_millis(10);
+                if after.is_none() {
+                    // What happened before is not told.
+                    self.signals.any();
+                }
+                while let Some(notice) = notices.next().await {
+                    match notice {
+                        Notice::Changed(key, revision) => {
+                            after = after.max(Some(revision));
+                            if let Some(name) = leased(&key) {
+                                self.signals.name(&name);
+                            }
+                        }
+                        Notice::Compacted => {
+                            after = None;
+                            break;
+                        }
+                    }
+                    if self.unheard() {
+                        return;
+                    }
+                }
+            }
+            if self.unheard() {
+                return;
+            }
+            self.door.sleep_until(self.door.now().plus(pause)).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Whether nobody listens; then the next one to listen begins anew.
+    fn unheard(&self) -> bool {
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        let unheard = self.signals.is_idle();
+        *watching = !unheard;
+        unheard
+    }
+}
