@@ -192,7 +192,7 @@ fn run(seed: u64, trouble: Trouble, rounds: u64) -> Result<(usize, Log), String>
                 }
             }
         },
-        || {
+        |_| {
             let mut terms = terms.lock().unwrap();
             let mut now: Vec<&Term> = terms.iter().filter(|term| term.is_current()).collect();
             now.sort_by_key(|term| term.name().clone());

@@ -14,7 +14,7 @@ use crate::world::log::Log;
 ///
 /// It knows nothing of stores: it looks at each record as it becomes visible, and at the clock by which the registry
 /// judges expiry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     log: Log,
     books: Arc<Mutex<Books>>,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::sim::SimDoor;
 
-/// What happened in a world. Clones write into the same log.
-#[derive(Clone)]
-pub struct Log(Arc<Inner>);
+/// What happened in a world. Clones write into the same log; the default one keeps nothing.
+#[derive(Clone, Default)]
+pub struct Log(Option<Arc<Inner>>);
 
 struct Inner {
     clock: Arc<SimDoor>,
@@ -27,42 +27,48 @@ impl Log {
     /// A log by a true clock. Words are kept only if `told`: they cost more than the simulation itself.
     #[must_use]
     pub fn new(clock: Arc<SimDoor>, told: bool) -> Self {
-        Self(Arc::new(Inner {
+        Self(Some(Arc::new(Inner {
             clock,
             told,
             state: Mutex::default(),
-        }))
+        })))
     }
 
     /// Something happened. The words are only made if somebody wants them.
     pub fn say(&self, words: impl FnOnce() -> String) {
-        if self.0.told {
+        if let Some(inner) = self.0.as_ref().filter(|inner| inner.told) {
             let words = words();
-            let line = format!("{} {words}", Stamp(self.0.clock.truth_now()));
-            self.state().lines.push(line);
+            let line = format!("{} {words}", Stamp(inner.clock.truth_now()));
+            inner.state().lines.push(line);
         }
     }
 
     /// Something went wrong on purpose: counted by its kind, and told.
     pub fn fault(&self, kind: &'static str) {
-        *self.state().faults.entry(kind).or_default() += 1;
+        if let Some(inner) = &self.0 {
+            *inner.state().faults.entry(kind).or_default() += 1;
+        }
         self.say(|| format!("~ {kind}"));
     }
 
     /// How often each kind of fault happened.
     #[must_use]
     pub fn faults(&self) -> BTreeMap<&'static str, u64> {
-        self.state().faults.clone()
+        let inner = self.0.as_ref();
+        inner.map_or_else(BTreeMap::new, |inner| inner.state().faults.clone())
     }
 
     /// What was told, a line each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.state().lines.clone()
+        let inner = self.0.as_ref();
+        inner.map_or_else(Vec::new, |inner| inner.state().lines.clone())
     }
+}
 
+impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -190,7 +190,7 @@ impl Witness {
         let term = &handle.term;
         let shown = (term.begin(), term.deadline(), term.is_current());
         let passed = handle.belief.is_some_and(|(_, until)| until <= now);
-        if shown == handle.shown && !(passed && !handle.over) {
+        if shown == handle.shown && (handle.over || !passed) {
             return false;
         }
         handle.shown = shown;
