@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::allow_attributes,
-    reason = "tests"
+    clippy::disallowed_methods,
+    reason = "tests of a store on the real clock"
 )]
 
 mod common;
