@@ -122,11 +122,12 @@ fn one_dead_native_lease_does_not_sink_the_batch() {
         result.unwrap();
         assert!(renewed.index() > before);
         assert!(leases.iter().all(leasehold_core::Lease::is_current));
-        let sent = &world.way.script().sent;
-        assert!(
+        let together = {
+            let sent = &world.way.script().sent;
             sent.iter()
                 .any(|ids| ids.iter().any(|id| dead.contains(id)) && ids.len() > 1)
-        );
+        };
+        assert!(together);
         for (i, _) in leases.iter().enumerate() {
             let seen = world.b.get_lease(format!("x/{i}")).await.unwrap();
             assert!(seen.is_some(), "{i}");
