@@ -32,6 +32,9 @@ pub struct Recorded {
 #[derive(Default)]
 struct Attempts {
     unresolved: BTreeMap<AttemptId, Pending>,
+    /// The last change of each name that was not applied, and since when that is known. It may be sent again, if the
+    /// answer came too late for whoever waited; once another change of the name is sent it no longer will be.
+    not_applied: BTreeMap<LeaseName, (AttemptId, Pending, Time)>,
     /// The latest of which the outcome is recorded: an answer may have come just too late for whoever sends again.
     resolved: VecDeque<AttemptId>,
 }
@@ -63,6 +66,13 @@ impl Recorded {
         if attempts.resolved.contains(&change.attempt()) {
             return false;
         }
+        if let Some((attempt, pending, at)) = attempts.not_applied.remove(change.name()) {
+            if attempt == change.attempt() {
+                attempts.unresolved.insert(attempt, pending);
+                return false;
+            }
+            pending.returned(at, Outcome::NotApplied);
+        }
         let mut first = false;
         let unresolved = attempts.unresolved.entry(change.attempt());
         unresolved.or_insert_with(|| {
@@ -87,6 +97,11 @@ impl Recorded {
         }
         let mut attempts = self.attempts();
         if let Some(pending) = attempts.unresolved.remove(&change.attempt()) {
+            if matches!(told, Told::NotApplied(_)) {
+                let left = (change.attempt(), pending, now);
+                attempts.not_applied.insert(change.name().clone(), left);
+                return;
+            }
             if attempts.resolved.len() >= RESOLVED {
                 attempts.resolved.pop_front();
             }

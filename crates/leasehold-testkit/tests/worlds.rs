@@ -5,7 +5,7 @@ use std::process::Command;
 
 use leasehold_testkit::world::{Assumption, Kind, Report, simulate};
 
-/// Few seeds, as this is not optimised: CI runs the command for a thousand by the boot and the wall clock.
+/// Few seeds, as this is not optimised: CI runs the command for a thousand of each kind.
 fn seeds() -> std::ops::RangeInclusive<u64> {
     1..=if std::env::var_os("LEASEHOLD_SEEDS").is_some() {
         200
