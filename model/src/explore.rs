@@ -172,10 +172,32 @@ pub fn large() -> Vec<(Exploration, Recorded)> {
         restarts: 1,
         ..bounds(clock, 2)
     };
-    vec![
+    let mut all = vec![
         with(Server, most(Server), 4_036_630, 43_040_386, 32),
         with(Server, bounds(Server, 3), 3_608_424, 35_180_022, 32),
+        with(
+            Server,
+            Bounds {
+                drift: true,
+                ..bounds(Server, 3)
+            },
+            25_905_057,
+            341_411_720,
+            32,
+        ),
         with(Observed, bounds(Observed, 3), 868_992, 6_295_162, 23),
+        with(
+            Observed,
+            Bounds {
+                drift: true,
+                short: true,
+                crashes: 1,
+                ..bounds(Observed, 3)
+            },
+            38_081_555,
+            423_743_103,
+            23,
+        ),
         with(
             Native,
             Bounds {
@@ -197,5 +219,42 @@ pub fn large() -> Vec<(Exploration, Recorded)> {
             18_489_880,
             29,
         ),
-    ]
+        with(
+            Native,
+            Bounds {
+                drift: true,
+                crashes: 1,
+                restarts: 1,
+                duplicates: true,
+                ..bounds(Native, 2)
+            },
+            29_681_255,
+            497_378_124,
+            27,
+        ),
+        with(
+            Native,
+            Bounds {
+                duplicates: true,
+                ..bounds(Native, 3)
+            },
+            110_884_688,
+            1_613_252_998,
+            38,
+        ),
+        with(
+            Server,
+            Bounds {
+                short: true,
+                crashes: 1,
+                restarts: 1,
+                ..bounds(Server, 3)
+            },
+            147_399_804,
+            1_690_765_433,
+            45,
+        ),
+    ];
+    all.sort_by_key(|(exploration, recorded)| (exploration.clock, recorded.states));
+    all
 }
