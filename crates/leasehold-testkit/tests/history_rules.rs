@@ -784,6 +784,24 @@ fn a_history_may_begin_with_a_record() {
     proxy.keeps();
 }
 
+/// An acquire of unknown outcome that named no record may have left the first index shown; where names may have had
+/// records before, it need not, and nothing is certain of what was left.
+#[test]
+fn a_record_of_before_is_not_blamed_on_an_unknown_change() {
+    let next = |shown| {
+        story()
+            .then(acquire(1, (10, 20)).lasting(PERIOD).unknown().id(7))
+            .then(get(2, (30, 40), record(22, Some(22), true, shown)))
+            .then(again(2, (50, 60), 22).granted(23, 23))
+    };
+    next(None).continuing().keeps();
+    next(Some(8)).continuing().keeps();
+    next(None).breaks(Rule::NotEarly, "was not vacant before 1010");
+    next(Some(7))
+        .continuing()
+        .breaks(Rule::NotEarly, "was not vacant before 1010");
+}
+
 #[test]
 fn assumptions_of_clocks_are_declared() {
     let apart = |own| {

@@ -22,18 +22,22 @@ impl Chain<'_> {
             reached.extend(found);
         }
         let found = self.reach(index, &reached, Some(shown));
-        if !found.is_empty() {
+        let initial = self.history.header().continues && last.is_none() && !self.saw_nothing;
+        // A record of before the history needs no maker in it: an open change is its only one where its attempt shows.
+        let told = |place: &u32| self.shows_its_attempt(*place, shown);
+        if !found.is_empty() && (!initial || found.iter().any(told)) {
             return;
         }
-        self.arena.truncate(begin);
-        let initial = self.history.header().continues && last.is_none() && !self.saw_nothing;
+        if found.is_empty() {
+            self.arena.truncate(begin);
+        }
         if !initial {
             let what = self.unexplained(index, shown);
             violations.add(Rule::Unknown, self.name, what);
         }
         let back = self.front.first().copied().unwrap_or(NONE);
         let (earliest, since) = self.since(back);
-        self.arena.push(Node {
+        let node = Node {
             index: Some(index),
             maker: NONE,
             back,
@@ -43,7 +47,21 @@ impl Chain<'_> {
             earliest,
             since,
             latest: Time::MAX,
-        });
+        };
+        let first = found
+            .first()
+            .map_or(self.arena.len(), |place| *place as usize);
+        self.keep(first, node);
+        for node in &mut self.arena[first..] {
+            node.vague = true;
+        }
+    }
+
+    /// Whether the record that was seen carries the attempt of the change that is to have left it.
+    fn shows_its_attempt(&self, place: u32, shown: &Shown) -> bool {
+        let maker = self.arena[place as usize].maker;
+        let attempt = self.operation(maker).and_then(|change| change.attempt);
+        attempt.is_some() && attempt == shown.attempt
     }
 
     fn unexplained(&self, index: u64, shown: &Shown) -> String {
