@@ -131,6 +131,8 @@ mutants! {
         "an acquire takes any vacancy, not the one it saw"
     Contract AttemptNotRecognised "attempt-not-recognised" "Unknown is not failure, and not success":
         "a refusal that shows the own attempt is not taken for a success"
+    Contract EarlyRefusalDecides "early-refusal-decides" "Unknown is not failure, and not success":
+        "a refusal while the named vacancy still stands decides about earlier sends"
     Contract ResendAfterDeadline "resend-after-deadline" "Unknown is not failure, and not success":
         "an attempt is sent again after its first send's deadline"
     Contract ReleaseEndsBeliefAfterwards "release-ends-belief-afterwards" "The lessee stops first":

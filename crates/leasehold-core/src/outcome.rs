@@ -85,6 +85,7 @@ impl Core {
             match known(outcome, attempt, period) {
                 // This send was not applied; the earlier one still may be.
                 Ok(Resolved::NotApplied(error)) | Err(error) => unknown = error,
+                Ok(Resolved::Refused(found)) if may_yet_be_vacant(&change, found.as_ref()) => {}
                 Ok(resolved) => return resolved,
             }
         }
@@ -123,6 +124,16 @@ pub(crate) fn known(
         Outcome::NotApplied(error) => Resolved::NotApplied(error),
         Outcome::Unknown(error) => return Err(error),
     })
+}
+
+/// Whether a refusal says nothing about earlier sends of a change: the vacancy that it names still stands and has only
+/// not begun, so an earlier send that arrives later may be applied. What has moved on never comes back, and what an
+/// expired grant refused it refuses later too.
+fn may_yet_be_vacant(change: &Change, found: Option<&Seen>) -> bool {
+    if mutant(Mutant::EarlyRefusalDecides) {
+        return false;
+    }
+    change.expect() == Expect::Vacant(found.map(|seen| seen.index))
 }
 
 pub(crate) fn shows(seen: &Seen, attempt: AttemptId) -> bool {

@@ -1,16 +1,16 @@
 //! Waits are bounded, and what was given up before it was sent is not sent.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal, Store};
 use leasehold_core::{
-    BootInstant, Capabilities, Displace, Door, ErrorKind, LeaseName, LockAttempt, Manager,
-    MemoryStore, Prefix, Result,
+    Attempt, BootInstant, Capabilities, Displace, Door, ErrorKind, LeaseName, LockAttempt, Manager,
+    MemoryStore, Prefix, Request, Result,
 };
 use leasehold_testkit::sim::{Sim, SimDoor};
 use leasehold_testkit::{Fault, Faulty};
@@ -362,6 +362,72 @@ fn an_unknown_acquire_is_fenced_off() {
             assert!(status.unwrap().is_vacant(), "the late send was applied");
         });
     }
+}
+
+/// A registry's clock that can be set back.
+#[derive(Debug)]
+struct SetBack {
+    inner: Arc<SimDoor>,
+    back: Mutex<Duration>,
+}
+
+impl Door for SetBack {
+    fn now(&self) -> BootInstant {
+        self.inner.now().minus(*self.back.lock().unwrap())
+    }
+    fn wall(&self) -> SystemTime {
+        self.inner.wall()
+    }
+    fn sleep_until(&self, at: BootInstant) -> BoxFuture<'static, ()> {
+        self.inner.sleep_until(at.plus(*self.back.lock().unwrap()))
+    }
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        Door::spawn(&*self.inner, task);
+    }
+    fn random(&self, buffer: &mut [u8]) {
+        self.inner.random(buffer);
+    }
+    fn process(&self) -> u32 {
+        self.inner.process()
+    }
+}
+
+/// A refusal while the vacancy that an acquire names still stands, and is none for the moment, says nothing about an
+/// earlier send of it: that one may arrive when the name is vacant again, and nobody would know of the grant.
+#[test]
+fn unknown_a_refusal_while_the_named_vacancy_stands_does_not_decide() {
+    let sim = Sim::new(13);
+    let door = sim.door();
+    let clock = Arc::new(SetBack {
+        inner: door.clone(),
+        back: Mutex::default(),
+    });
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let faulty = Faulty::new(store, door.clone());
+    let manager = manager(faulty.clone(), &door);
+    sim.block_on(async {
+        let start = door.now();
+        let held = manager.acquire_lease("x", "a", 0, PERIOD).await.unwrap();
+        assert_eq!(held.unwrap().index(), 1);
+        let half = SECOND / 2;
+        door.sleep_until(start.plus(PERIOD + half)).await;
+        faulty
+            .then(Fault::DelayReply(SECOND))
+            .then(Fault::Late(SECOND * 5));
+        let step = async {
+            door.sleep_until(start.plus(PERIOD + SECOND)).await;
+            *clock.back.lock().unwrap() = SECOND * 3;
+        };
+        let request = Request::new("x", PERIOD).machine_id("b");
+        let (attempt, ()) = futures_util::future::join(manager.try_acquire(request), step).await;
+        let Ok(Attempt::Acquired(lease)) = attempt else {
+            panic!("a grant that nobody knows of is under way: {attempt:?}");
+        };
+        door.sleep_until(start.plus(PERIOD + SECOND * 7)).await;
+        assert!(lease.is_current());
+        let status = manager.status("x").await.unwrap().unwrap();
+        assert_eq!(status.index(), lease.index(), "the late send was refused");
+    });
 }
 
 /// A store of some oddity: it signals without end, or not at all any more; its listings are slow; its close hangs.
