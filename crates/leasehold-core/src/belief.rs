@@ -211,7 +211,9 @@ impl Term {
         let too_late = match state.standing {
             Standing::Proxy => return Renewed::NoBelief,
             Standing::Handle => {
-                let passed = now >= state.deadline && !mutant(Mutant::BeliefRevivedByLateReply);
+                // The new deadline may be over as well: what carries the grant may be gone already.
+                let last = deadline.map_or(state.deadline, |new| new.min(state.deadline));
+                let passed = now >= last && !mutant(Mutant::BeliefRevivedByLateReply);
                 state.over || passed
             }
             Standing::Claim => state.over || deadline.is_some_and(|deadline| now >= deadline),

@@ -164,3 +164,18 @@ fn a_kept_lease_that_nothing_moves_is_lost_at_its_deadline() {
         assert!(door.now() >= deadline && door.now() < deadline.plus(SECOND));
     });
 }
+
+/// What carries the grant may be gone when a renewal is learnt: that is no success, and the name is given back.
+#[test]
+fn a_renewal_whose_new_deadline_has_passed_ends_the_term() {
+    let (sim, _, store, manager) = world();
+    sim.block_on(async {
+        let lease = manager.acquire_lease("x", "m", 0, PERIOD).await;
+        let mut lease = lease.unwrap().unwrap();
+        store.tells(|applied| applied.counted_from = Some(BootInstant::ZERO));
+        let error = lease.renew(PERIOD).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Expired);
+        assert!(!lease.is_current());
+        assert!(manager.get_lease("x").await.unwrap().is_none());
+    });
+}

@@ -25,8 +25,20 @@ pub struct Recorded {
     recorder: Recorder,
     process: u32,
     clock: Arc<dyn Fn() -> Time + Send + Sync>,
+    carried: Option<Arc<Carried>>,
     attempts: Arc<Mutex<Attempts>>,
 }
+
+/// What has to be known of a registry in which another object carries each grant (etcd's native lease).
+pub(crate) struct Carried {
+    /// An instant of the process's own clock, on the history's common one.
+    pub(crate) at: Box<dyn Fn(BootInstant) -> Time + Send + Sync>,
+    /// The index of the grant whose end left a vacancy. The registry erases a grant that has run out, and whoever sees
+    /// the vacancy gives it a number of his own, between the indexes of the changes before and after.
+    pub(crate) stood: Stood,
+}
+
+type Stood = Box<dyn Fn(&LeaseName, u64) -> u64 + Send + Sync>;
 
 /// The changes that were sent.
 #[derive(Default)]
@@ -55,8 +67,15 @@ impl Recorded {
             recorder,
             process,
             clock: Arc::new(clock),
+            carried: None,
             attempts: Arc::default(),
         }
+    }
+
+    /// In the registry another object carries each grant.
+    pub(crate) fn carried(mut self, carried: Carried) -> Self {
+        self.carried = Some(Arc::new(carried));
+        self
     }
 
     /// A change is sent; whether for the first time.
@@ -106,7 +125,12 @@ impl Recorded {
                 attempts.resolved.pop_front();
             }
             attempts.resolved.push_back(change.attempt());
-            pending.returned(now, outcome(change, told));
+            let from = match (told, &self.carried) {
+                (Told::Applied(applied), Some(carried)) => applied.counted_from.map(&carried.at),
+                _ => None,
+            };
+            let outcome = self.outcome(change, told);
+            pending.counted_from(from).returned(now, outcome);
         }
     }
 
@@ -120,10 +144,14 @@ impl Recorded {
         let mut operation = Operation::new(self.process, name, kind(change), (self.clock)());
         operation.attempt = Some(id(change.attempt()));
         operation.names = match change.expect() {
-            Expect::Vacant(index) => index,
+            Expect::Vacant(index) => index.map(|index| self.stood(change.name(), index)),
             Expect::Index(index) => Some(index),
         };
-        operation.period = record.period.map(nanos);
+        // It counts where the outcome is unknown: but then it is not known either how long what carries it lasts.
+        operation.period = match self.carried {
+            None => record.period.map(nanos),
+            Some(_) => None,
+        };
         match change {
             Change::Take(take) => {
                 operation.assume_dead =
@@ -162,36 +190,48 @@ fn nanos(length: std::time::Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn found(seen: Option<&Seen>) -> Found {
-    match seen {
-        None => Found::Nothing,
-        Some(seen) => Found::Record(State {
-            index: seen.index,
-            fence: seen.record.is_held().then(|| seen.fence()),
-            held: seen.record.is_held(),
-            attempt: seen.record.attempt.map(id),
-        }),
+impl Recorded {
+    fn stood(&self, name: &LeaseName, index: u64) -> u64 {
+        let carried = self.carried.as_ref();
+        carried.map_or(index, |carried| (carried.stood)(name, index))
     }
-}
 
-fn outcome(change: &Change, told: &Told) -> Outcome {
-    match told {
-        Told::Applied(applied) => match change {
-            Change::Take(take) => Outcome::Granted {
-                index: applied.index,
-                fence: take.record.fence_at(applied.index),
-                period: nanos(applied.granted),
-                wait: nanos(applied.wait),
+    fn found(&self, name: &LeaseName, seen: Option<&Seen>) -> Found {
+        let Some(seen) = seen else {
+            return Found::Nothing;
+        };
+        let held = seen.record.is_held();
+        Found::Record(State {
+            // A grant that stands shows its attempt, and its index is its own.
+            index: match held && seen.record.attempt.is_none() {
+                true => self.stood(name, seen.index),
+                false => seen.index,
             },
-            Change::Vacate(_) => Outcome::Vacated {
-                index: applied.index,
+            fence: held.then(|| seen.fence()),
+            held,
+            attempt: seen.record.attempt.map(id),
+        })
+    }
+
+    fn outcome(&self, change: &Change, told: &Told) -> Outcome {
+        match told {
+            Told::Applied(applied) => match change {
+                Change::Take(take) => Outcome::Granted {
+                    index: applied.index,
+                    fence: take.record.fence_at(applied.index),
+                    period: nanos(applied.granted),
+                    wait: nanos(applied.wait),
+                },
+                Change::Vacate(_) => Outcome::Vacated {
+                    index: applied.index,
+                },
             },
-        },
-        Told::Refused { found: seen } => Outcome::Refused {
-            found: found(seen.as_ref()),
-        },
-        Told::NotApplied(_) => Outcome::NotApplied,
-        Told::Unknown(_) => Outcome::Unknown,
+            Told::Refused { found } => Outcome::Refused {
+                found: self.found(change.name(), found.as_ref()),
+            },
+            Told::NotApplied(_) => Outcome::NotApplied,
+            Told::Unknown(_) => Outcome::Unknown,
+        }
     }
 }
 
@@ -228,7 +268,7 @@ impl Store for Recorded {
             let pending = self.recorder.begin(operation);
             let seen = self.inner.get(name, until).await;
             let found = match &seen {
-                Ok(seen) => found(seen.as_ref()),
+                Ok(seen) => self.found(name, seen.as_ref()),
                 Err(_) => Found::Unsaid,
             };
             pending.returned((self.clock)(), Outcome::Read { found });

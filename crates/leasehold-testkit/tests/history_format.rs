@@ -105,6 +105,9 @@ fn any(chance: &mut Chance, history: &mut History) -> Operation {
             index: chance.below(1 << 53),
         },
     };
+    if let Outcome::Granted { .. } = operation.outcome {
+        operation.counted = maybe(chance);
+    }
     operation
 }
 

@@ -161,6 +161,12 @@ trait Say: Sized + Into<Operation> {
             ..self.into()
         }
     }
+    fn counted(self, from: u64) -> Operation {
+        Operation {
+            counted: Some(from),
+            ..self.into()
+        }
+    }
     fn own(self, own: u64) -> Operation {
         Operation {
             own: Some(own),
@@ -441,6 +447,24 @@ fn not_early() {
         .breaks(Rule::NotEarly, "1009");
     taken((900, 1008)).within(1).keeps();
     taken((900, 1007)).within(1).breaks(Rule::NotEarly, "1009");
+}
+
+/// What carries a grant may have been renewed before the grant was applied, never after.
+#[test]
+fn not_early_counts_from_the_last_counted_renewal_of_what_carries_the_grant() {
+    let renewed = |from, back| {
+        one()
+            .then(renew(1, (500, 510), 5).granted(6, 5).counted(from))
+            .then(again(2, (900, back), 6).granted(7, 7))
+    };
+    renewed(300, 1300).keeps();
+    renewed(300, 1299).breaks(Rule::NotEarly, "not vacant before 1300");
+    renewed(300, 1299).within(1).keeps();
+    renewed(505, 1499).breaks(Rule::NotEarly, "not vacant before 1500");
+    // And nobody believes longer than from there.
+    let believed = |until| renewed(300, 2000).believes(1, 5, (20, until));
+    believed(1301).keeps();
+    believed(1302).breaks(Rule::StopsFirst, "had run out");
 }
 
 #[test]

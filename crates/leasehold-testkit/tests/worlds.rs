@@ -44,6 +44,11 @@ fn every_law_holds_by_observers_clocks() {
     every_law_holds(Kind::Observed);
 }
 
+#[test]
+fn every_law_holds_on_native_leases() {
+    every_law_holds(Kind::Native);
+}
+
 fn told(arguments: &[&str]) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_leasehold-testkit"))
         .arg("simulate")

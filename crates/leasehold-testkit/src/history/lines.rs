@@ -70,6 +70,8 @@ struct Line<'a> {
     granted: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wait: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<u64>,
     /// Told apart: absent, and null.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     found: Option<Option<Shown>>,
@@ -259,6 +261,7 @@ impl Line<'_> {
                 self.fence = Some(fence);
                 self.granted = Some(period);
                 self.wait = (wait > 0).then_some(wait);
+                self.counted = operation.counted;
                 Out::Granted
             }
             Outcome::Vacated { index } => {
@@ -494,6 +497,7 @@ impl Reader {
             let outcome = line.outcome(begun.kind)?;
             let operation = Operation {
                 returned: line.back,
+                counted: line.counted,
                 outcome,
                 ..begun
             };
@@ -550,6 +554,7 @@ fn operation(line: &Line<'_>, process: u32, name: Name, kind: Kind) -> Result<Op
         invoked: line.at.ok_or("`at` is missing")?,
         returned: line.back,
         own: line.own,
+        counted: line.counted,
         outcome: line.outcome(kind)?,
     };
     if kind.is_change() && kind != Kind::Acquire && line.names.is_none() {

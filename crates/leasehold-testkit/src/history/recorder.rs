@@ -158,6 +158,13 @@ impl Pending {
         &self.operation
     }
 
+    /// From when its granted period counts, on the common clock, where that is not when it was applied:
+    /// [`Operation::counted`].
+    pub fn counted_from(mut self, at: Option<Time>) -> Self {
+        self.operation.counted = at;
+        self
+    }
+
     /// It has returned.
     pub fn returned(self, at: Time, outcome: Outcome) {
         let operation = Operation {

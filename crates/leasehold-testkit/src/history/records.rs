@@ -20,7 +20,7 @@ pub struct History {
     lines: (Vec<u32>, Vec<u32>),
 }
 
-/// An operation in 120 bytes: tens of millions of them fit into memory.
+/// An operation in 128 bytes: tens of millions of them fit into memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     invoked: Time,
@@ -31,6 +31,7 @@ pub(crate) struct Row {
     attempt: [u64; 2],
     period: u64,
     own: u64,
+    counted: u64,
     payload: [u64; 4],
     process: u32,
     name: u32,
@@ -268,6 +269,7 @@ impl Row {
             attempt: halves(operation.attempt),
             period: operation.period.unwrap_or(NONE),
             own: operation.own.unwrap_or(NONE),
+            counted: operation.counted.unwrap_or(NONE),
             payload,
             process: operation.process,
             name: operation.name.0,
@@ -316,6 +318,7 @@ impl Row {
             invoked: self.invoked,
             returned: or_none(self.returned),
             own: or_none(self.own),
+            counted: or_none(self.counted),
             outcome: match self.outcome {
                 Tag::Granted => Outcome::Granted {
                     index: first,

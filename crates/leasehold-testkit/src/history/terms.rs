@@ -31,6 +31,7 @@ struct Instants {
 pub(crate) struct Terms<'a> {
     history: &'a History,
     ppm: u64,
+    error: Time,
     /// The handles of the current term, by process and number.
     handles: Vec<(u32, u64)>,
     pub(crate) terms: Vec<Term>,
@@ -41,6 +42,7 @@ impl<'a> Terms<'a> {
         Self {
             history,
             ppm: history.header().drift_ppm.into(),
+            error: history.header().error,
             handles: Vec::new(),
             terms: Vec::new(),
         }
@@ -78,7 +80,8 @@ impl<'a> Terms<'a> {
                 },
             };
             if let Some(Outcome::Granted { wait, .. }) = change.map(|change| change.outcome) {
-                self.waited(name, state, wait, instants, violations);
+                let returned = change.and_then(|change| change.returned);
+                self.waited(name, state, (wait, returned), instants, violations);
             }
             if state.held != Some(false) {
                 self.term(state, change.as_ref(), instants);
@@ -88,6 +91,13 @@ impl<'a> Terms<'a> {
         }
     }
 
+    /// From when a change's period counts, at the earliest: from its application, or sooner, from the last counted renewal
+    /// of what carries it.
+    fn counts_from(&self, state: &Node, change: &Operation) -> Time {
+        let counted = change.counted.unwrap_or(Time::MAX);
+        counted.saturating_sub(self.error).min(state.earliest)
+    }
+
     /// The instants that a change leaves.
     fn after(&self, state: &Node, change: &Operation, old: Instants) -> Instants {
         let at = state.earliest;
@@ -95,7 +105,9 @@ impl<'a> Terms<'a> {
             Outcome::Granted { period, .. } => period,
             _ => change.period.unwrap_or(0),
         };
-        let ran_out = at.saturating_add(self.at_least(period));
+        let ran_out = self
+            .counts_from(state, change)
+            .saturating_add(self.at_least(period));
         let proxy = change.standing == Standing::Proxy;
         match change.kind {
             Kind::Acquire => Instants {
@@ -176,11 +188,13 @@ impl<'a> Terms<'a> {
         &self,
         name: &str,
         state: &Node,
-        wait: u64,
+        (wait, returned): (u64, Option<Time>),
         instants: Instants,
         violations: &mut Violations,
     ) {
-        let over = state.latest.saturating_add(self.at_most(wait));
+        // It is what was left when the outcome was known: perhaps long after the change was applied, and first seen.
+        let known = returned.unwrap_or(Time::MAX).saturating_add(self.error);
+        let over = known.saturating_add(self.at_most(wait));
         if over < instants.believe {
             let what = format!(
                 "{} was to wait until {over} at the latest, but what it waits for could be believed until {}",
@@ -262,7 +276,14 @@ impl<'a> Terms<'a> {
             None => None,
         };
         let end = match period {
-            Some(period) if !state.vague => state.latest.saturating_add(self.at_most(period)),
+            Some(period) if !state.vague => {
+                let counted = change.and_then(|change| change.counted);
+                let counted =
+                    counted.map_or(Time::MAX, |counted| counted.saturating_add(self.error));
+                counted
+                    .min(state.latest)
+                    .saturating_add(self.at_most(period))
+            }
             _ => Time::MAX,
         };
         match self.terms.last_mut() {

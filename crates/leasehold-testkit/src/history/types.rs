@@ -193,6 +193,9 @@ pub struct Operation {
     pub returned: Option<Time>,
     /// The process's own clock when the operation was invoked.
     pub own: Option<u64>,
+    /// From when a granted period counts, on the common clock, where another object carries the grant (etcd's native
+    /// lease): that object's last counted renewal. None: from when the grant was applied.
+    pub counted: Option<Time>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -214,6 +217,7 @@ impl Operation {
             invoked,
             returned: None,
             own: None,
+            counted: None,
             outcome: match kind.is_change() {
                 true => Outcome::Unknown,
                 false => Outcome::Read {

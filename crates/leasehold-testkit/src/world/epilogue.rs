@@ -124,7 +124,18 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
         }
         drop(held.release().await);
     }
-    converge(&judge, told).await
+    converge(&judge, told).await?;
+    if world.registry().kept() > 0 {
+        world.deserted(period * 20).await;
+        let kept = world.registry().kept();
+        if kept > 0 {
+            return Err(Broken {
+                law: "nothing leaks",
+                seen: format!("{kept} native leases and names outlive everybody"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Watches converge on what stands, at the latest by their slow re-read.

@@ -1,4 +1,4 @@
-//! The registries that a world can have: one of each expiry clock.
+//! The registries that a world can have: one of each expiry clock, and one whose expiry is an object of its own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use leasehold_core::{Capabilities, Door, Drift, ExpiryClock, Loss, Observed, Rea
 
 use crate::chance::Chance;
 use crate::world::assumption::Assumption;
+use crate::world::native::{NativeRegistry, PPM};
 use crate::world::net::Link;
 use crate::world::register::Values;
 use crate::world::registry::{Registry, Scene};
@@ -23,11 +24,13 @@ pub enum Kind {
     Wall,
     /// A register of opaque revisions: each observer times unchanged records itself.
     Observed,
+    /// A cluster of etcd's kind: a grant is carried by a native lease, which expires by the server's monotonic clock.
+    Native,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Boot, Self::Wall, Self::Observed];
+    pub const ALL: [Self; 4] = [Self::Boot, Self::Wall, Self::Observed, Self::Native];
 
     /// How far the clocks of a world of this kind run from true time, in parts per million: exactly what its registry
     /// declares, and large, so that a margin that is missing shows.
@@ -37,13 +40,24 @@ impl Kind {
             Self::Boot => 0,
             Self::Wall => WALL_DRIFT,
             Self::Observed => 83_333,
+            Self::Native => i32::try_from(PPM).unwrap_or(i32::MAX),
         }
     }
 
     /// The period of leases that makes a world of this kind busy.
     #[must_use]
     pub fn period(self) -> Duration {
-        Duration::from_secs(1)
+        match self {
+            Self::Boot | Self::Wall | Self::Observed => Duration::from_secs(1),
+            // Native leases last whole seconds.
+            Self::Native => Duration::from_secs(4),
+        }
+    }
+
+    /// Whether its registry's server has a clock of its own ([`Scene::clock`]), rather than one that the registry keeps
+    /// itself.
+    pub(crate) fn has_clock(self) -> bool {
+        self == Self::Native
     }
 
     /// Whether all processes are on one machine: they sleep and reboot together.
@@ -56,6 +70,11 @@ impl Kind {
     #[must_use]
     pub fn doubles(self) -> bool {
         self != Self::Boot
+    }
+
+    /// Whether another object than the record carries a grant.
+    pub(crate) fn carries(self) -> bool {
+        self == Self::Native
     }
 
     /// The registry.
@@ -74,6 +93,7 @@ impl Kind {
                 Arc::new(Wall(Slots::new(scene, state), Mutex::default()))
             }
             Self::Observed => Arc::new(Register(Values::new(scene))),
+            Self::Native => Arc::new(NativeRegistry::new(scene)),
         }
     }
 }
@@ -86,6 +106,7 @@ impl fmt::Display for Kind {
             Self::Boot => "boot",
             Self::Wall => "wall",
             Self::Observed => "observed",
+            Self::Native => "native",
         })
     }
 }

@@ -30,6 +30,8 @@ struct Books {
     turns: Vec<Turn>,
     broken: Vec<Broken>,
     writes: u64,
+    /// How far from true time the clocks run of those who wait, and the registry's, in parts per million.
+    ppm: u32,
 }
 
 /// What is known of one name.
@@ -46,6 +48,13 @@ struct Book {
     wait: u64,
     /// By the registry's clock: nobody may acquire the name before it.
     reserved: u64,
+    /// By the registry's clock: the present grant may be believed until then, whatever carries it, and whoever breaks it
+    /// waits at least until then.
+    believed: u64,
+    /// By the registry's clock: when the present grant was written, and how long it lasts.
+    grant: (u64, u64),
+    /// Every index there was.
+    written: BTreeSet<u64>,
 }
 
 /// A law that did not hold.
@@ -82,6 +91,12 @@ impl Ledger {
         }
     }
 
+    /// A broken term is waited out by the clocks of those who wait, not by the registry's: either may run this much, in
+    /// parts per million, from true time. A lessee's margin is for both.
+    pub fn waited_by_others(&self, ppm: u32) {
+        self.books().ppm = ppm;
+    }
+
     /// A record was written, in the very step that made it visible: its index, and the reading of the clock by which
     /// the registry judges expiry, in nanoseconds.
     pub fn wrote(&self, name: &LeaseName, index: u64, record: &Record, clock: u64) {
@@ -99,12 +114,13 @@ impl Ledger {
             });
         }
         let changed = if record.is_held() {
-            book.grant(index, record, clock, dead)
+            book.grant(index, record, clock, dead, books.ppm.into())
         } else {
             Ok(book.end(record, clock, dead))
         };
         let began = record.is_held() && !(was_held && book.fence == fence);
         book.index = book.index.max(index);
+        book.written.insert(index);
         if began {
             let lessee = record.body.machine_id.clone().unwrap_or_default();
             let number = books.terms.len() as u64 + 1;
@@ -139,23 +155,40 @@ impl Ledger {
         });
     }
 
-    /// A record was erased by the registry itself (a native lease ran out).
-    pub fn erased(&self, name: &LeaseName, clock: u64) {
+    /// The present grant is carried by an object of its own, which was last renewed at `renewed` on the registry's
+    /// clock: the grant counts from there, if that is sooner than when it was written.
+    pub fn carried(&self, name: &LeaseName, renewed: u64) {
+        if let Some(book) = self.books().names.get_mut(name).filter(|book| book.held) {
+            let (written, period) = book.grant;
+            let end = renewed.min(written).saturating_add(period);
+            book.reserved = end.max(book.wait);
+        }
+    }
+
+    /// A record was erased without a change of its own: its native lease ran out, or was `revoked` by whoever got the
+    /// grant, which is a release by the grant's own handle. Neither ends what has to be waited out.
+    pub fn erased(&self, name: &LeaseName, clock: u64, revoked: bool) {
         let mut books = self.books();
         let books = &mut *books;
         let Some(book) = books.names.get_mut(name) else {
             return;
         };
-        if clock < book.reserved {
-            let early = Duration::from_nanos(book.reserved - clock);
+        let (law, least) = match clock < book.wait {
+            true => ("a broken term is waited out", book.wait),
+            false if revoked => ("not early", 0),
+            false => ("not early", book.reserved),
+        };
+        if clock < least {
+            let early = Duration::from_nanos(least - clock);
             let seen = format!(
                 "{name} index {} was erased {early:?} before its time",
                 book.index
             );
-            books.broken.push(Broken {
-                law: "not early",
-                seen,
-            });
+            books.broken.push(Broken { law, seen });
+        }
+        if revoked {
+            book.reserved = clock.max(book.wait);
+            book.believed = book.reserved;
         }
         if book.held {
             books.turns.push(Turn {
@@ -165,15 +198,17 @@ impl Ledger {
             });
         }
         book.held = false;
-        self.log
-            .say(|| format!("= {name}: erased, its native lease ran out"));
+        self.log.say(|| {
+            let why = if revoked { "was revoked" } else { "ran out" };
+            format!("= {name}: erased, its native lease {why}")
+        });
     }
 
     /// Whoever the present grants belong to has died with the registry's machine: nobody waits for them.
     pub fn all_died(&self) {
         let mut books = self.books();
         for book in books.names.values_mut() {
-            (book.reserved, book.wait) = (0, 0);
+            (book.reserved, book.believed, book.wait) = (0, 0, 0);
         }
     }
 
@@ -186,6 +221,14 @@ impl Ledger {
     pub(crate) fn term(&self, name: &LeaseName, fence: u64, lessee: &str) -> u64 {
         let key = (name.clone(), fence, lessee.to_owned());
         self.books().terms.get(&key).copied().unwrap_or_default()
+    }
+
+    /// The index that stood when somebody saw the name vacant and gave that the number `seen`: the last one up to it.
+    pub(crate) fn stood(&self, name: &LeaseName, seen: u64) -> u64 {
+        let books = self.books();
+        let book = books.names.get(name);
+        let last = book.and_then(|book| book.written.range(..=seen).next_back());
+        last.copied().unwrap_or(seen)
     }
 
     /// A record was deleted behind everybody's back.
@@ -240,11 +283,16 @@ impl Ledger {
 type Verdict = Result<Option<&'static str>, (&'static str, String)>;
 
 impl Book {
-    fn grant(&mut self, index: u64, record: &Record, clock: u64, dead: bool) -> Verdict {
+    fn grant(&mut self, index: u64, record: &Record, clock: u64, dead: bool, ppm: u128) -> Verdict {
         let fence = record.fence_at(index);
         let period =
             u64::try_from(record.period.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
         let end = clock.saturating_add(period);
+        // By the registry's clock: less where a fast clock waits it out.
+        let short = u128::from(period) * 2 * ppm / (1_000_000 + ppm);
+        let short = u64::try_from(short).unwrap_or(u64::MAX);
+        let believed = std::mem::replace(&mut self.believed, end.saturating_sub(short));
+        self.grant = (clock, period);
         if self.held && fence == self.fence {
             self.reserved = end.max(self.wait);
             return Ok(None);
@@ -258,7 +306,7 @@ impl Book {
         (self.earlier, self.fence, self.held) = (earlier, fence, true);
         if stolen {
             if !dead {
-                self.wait = self.wait.max(self.reserved);
+                self.wait = self.wait.max(believed);
             }
             self.reserved = end.max(self.wait);
             if fence != self.index + 1 {
@@ -303,8 +351,10 @@ impl Book {
         if clean || dead {
             self.reserved = clock.max(self.wait);
         } else {
-            self.wait = self.wait.max(self.reserved);
+            self.wait = self.wait.max(self.believed);
+            self.reserved = self.wait;
         }
+        self.believed = self.reserved;
         clean.then_some("it was released")
     }
 }

@@ -18,6 +18,9 @@ use crate::world::net::Link;
 pub struct Scene {
     /// True time, and tasks of the registry's own: they belong to no process.
     pub wire: Arc<SimDoor>,
+    /// The clock of a registry's own server, where the kind has one: it runs as far from true time as is declared.
+    /// True time elsewhere.
+    pub clock: Arc<SimDoor>,
     /// What is written in the registry goes here too, in that very step.
     pub ledger: Ledger,
     /// What happens.
@@ -51,6 +54,11 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// The machine that everything runs on was started anew: whoever held anything has died with it. Only where the
     /// registry and its processes share one machine.
     fn rebooted(&self) {}
+
+    /// How many things the registry keeps on behalf of processes (native leases): none may be left when all are gone.
+    fn kept(&self) -> usize {
+        0
+    }
 
     /// How much longer than without disturbances a vacancy may take to come, from now on: a clock that was set back,
     /// leases that a restart timed anew.

@@ -11,7 +11,7 @@ use leasehold_core::{Door, Manager, Store};
 
 use crate::chance::Chance;
 use crate::history::{self, Header, History, Recorder};
-use crate::recorded::Recorded;
+use crate::recorded::{Carried, Recorded};
 use crate::sim::{Sim, SimDoor};
 use crate::world::assumption::Assumption;
 use crate::world::chaos::{Chaos, Mishap};
@@ -80,8 +80,16 @@ impl World {
         let ledger = Ledger::new(log.clone());
         let usual = Duration::from_millis(2);
         let net = Net::new(wire.clone(), log.clone(), seed, usual);
+        let clock = match kind.has_clock() {
+            true => {
+                let (rate, offset) = machine(kind, &mut Chance::new(seed ^ 0x636c_6f63));
+                sim.door_with(rate, offset)
+            }
+            false => wire.clone(),
+        };
         let scene = Scene {
             wire,
+            clock,
             ledger: ledger.clone(),
             log: log.clone(),
             seed,
@@ -189,6 +197,14 @@ impl World {
         }
     }
 
+    /// Kills everybody, and lets a while of true time pass.
+    pub(crate) async fn deserted(&self, length: Duration) {
+        let ids: Vec<String> = self.citizens().all.keys().cloned().collect();
+        ids.iter().for_each(|id| self.kill(id));
+        let wire = &self.scene.wire;
+        wire.sleep_until(wire.now().plus(length)).await;
+    }
+
     fn bury(&self, id: &str, citizen: &Citizen) {
         let mut state = self.common.state();
         state.dead.insert(format!("{id}#{}", citizen.life));
@@ -213,9 +229,16 @@ impl World {
             let store = self.registry.open(self.net.link(door.clone()));
             let wire = self.scene.wire.clone();
             let number = u32::try_from(door.id()).unwrap_or(u32::MAX);
-            let recorded = Recorded::new(store, self.recorder(), number, move || {
+            let mut recorded = Recorded::new(store, self.recorder(), number, move || {
                 nanos(wire.truth_now())
             });
+            if self.kind.carries() {
+                let (door, ledger) = (door.clone(), self.common.ledger.clone());
+                recorded = recorded.carried(Carried {
+                    at: Box::new(move |at| nanos(door.truth_of(at))),
+                    stood: Box::new(move |name, seen| ledger.stood(name, seen)),
+                });
+            }
             let store: Arc<dyn Store> = Arc::new(recorded);
             let life = citizens.all.get(id).map_or(0, |old| old.life) + 1;
             let manager = Manager::builder(store, door.clone())

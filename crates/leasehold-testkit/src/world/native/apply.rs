@@ -261,7 +261,7 @@ impl Client {
     ) -> Judged {
         if done.held {
             return match &plan.change {
-                Change::Take(_) if gone => Judged::Known(self.lost(plan, None)),
+                Change::Take(_) if gone => Judged::Known(self.lost(plan, revision)),
                 Change::Take(_) => {
                     self.taken(plan, revision, term, plan.native.unwrap_or_default())
                 }
@@ -507,8 +507,8 @@ impl Client {
         Outcome::Refused { found }
     }
 
-    /// The grant was applied, and its native lease is gone with it.
-    fn lost(self: &Arc<Self>, plan: &Plan, found: Option<Seen>) -> Outcome {
+    /// The grant was applied, and is gone with its native lease: it was one, for others to see, and nobody may believe it.
+    fn lost(self: &Arc<Self>, plan: &Plan, index: u64) -> Outcome {
         let mut table = self.table();
         table.pending.remove(&plan.attempt());
         let id = plan.native;
@@ -519,7 +519,7 @@ impl Client {
         {
             table.held.remove(plan.name());
         }
-        Outcome::Refused { found }
+        Outcome::Applied(unbelievable(index))
     }
 
     /// A request that never left: what it was to use is as it was.

@@ -15,7 +15,6 @@ use super::registry::{LEAST, PPM};
 use super::server::Server;
 use super::store::NativeStore;
 use crate::harness::{Fixture, TestTime};
-use crate::world::Ledger;
 
 /// A registry of etcd's kind whose way is always clear. The first client's clock is the server's too.
 #[derive(Debug, Default)]
@@ -26,7 +25,7 @@ impl Fixture for NativeSim {
         let clock = door.clone();
         let server = self
             .0
-            .get_or_init(|| Server::new(clock, LEAST, Ledger::default(), 0))
+            .get_or_init(|| Server::new(clock, LEAST, <_>::default(), 0))
             .clone();
         let api = Arc::new(Straight {
             door: door.clone(),

@@ -9,7 +9,7 @@ use super::reach::ByNet;
 use super::server::Server;
 use super::store::NativeStore;
 use crate::chance::Chance;
-use crate::world::{Link, Registry, Scene};
+use crate::world::{Assumption, Link, Registry, Scene};
 
 /// How far each clock may run from true time, in parts per million.
 pub const PPM: u32 = 10_000;
@@ -20,21 +20,16 @@ pub const LEAST: u64 = 1;
 #[derive(Debug)]
 pub struct NativeRegistry {
     server: Arc<Server>,
-    scene: Scene,
-    ppm: u32,
-    least: u64,
 }
 
 impl NativeRegistry {
     /// A registry whose server has a clock of its own, within [`PPM`] of true time.
     #[must_use]
-    pub fn new(scene: Scene, clock: Arc<dyn Door>) -> Self {
-        let server = Server::new(clock, LEAST, scene.ledger.clone(), scene.seed);
+    pub fn new(scene: Scene) -> Self {
+        scene.ledger.waited_by_others(PPM);
+        let told = (scene.ledger, scene.log);
         Self {
-            server,
-            scene,
-            ppm: PPM,
-            least: LEAST,
+            server: Server::new(scene.clock, LEAST, told, scene.seed),
         }
     }
 
@@ -50,8 +45,8 @@ impl Registry for NativeRegistry {
         let door: Arc<dyn Door> = link.door().clone();
         let server = self.server.clone();
         let api = Arc::new(ByNet { link, server });
-        let least = Duration::from_secs(self.least);
-        Arc::new(NativeStore::new(api, door, least, self.ppm))
+        let least = Duration::from_secs(LEAST);
+        Arc::new(NativeStore::new(api, door, least, PPM))
     }
 
     fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {
@@ -59,7 +54,7 @@ impl Registry for NativeRegistry {
         let while_ = |chance: &mut Chance, most: u64| {
             Duration::from_millis(50) + chance.duration(Duration::from_millis(most))
         };
-        let kind = match chance.below(8) {
+        Some(match chance.below(8) {
             0 => {
                 server.change_leader(Duration::ZERO);
                 "leader changed"
@@ -94,13 +89,25 @@ impl Registry for NativeRegistry {
                 server.break_watches();
                 "watches broken"
             }
-        };
-        self.scene.log.fault(kind);
-        Some(kind)
+        })
+    }
+
+    fn break_assumption(
+        &self,
+        assumption: Assumption,
+        chance: &mut Chance,
+    ) -> Option<&'static str> {
+        (assumption == Assumption::NoDeletions && self.server.delete(chance))
+            .then_some("record deleted")
     }
 
     fn heal(&self) {
         self.server.heal();
+    }
+
+    fn kept(&self) -> usize {
+        let (leases, names) = self.server.counts();
+        leases + names
     }
 
     fn lag(&self) -> Duration {

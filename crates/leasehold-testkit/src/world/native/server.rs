@@ -2,26 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::{BootInstant, Door};
-use tokio::sync::watch;
 
 use super::api::{Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
 use super::state::State;
 use crate::chance::Chance;
-use crate::world::Ledger;
+use crate::world::{Ledger, Log};
 
 /// The cluster. A request that is answered none is not answered: nobody who could is there.
 #[derive(Debug)]
 pub struct Server {
     clock: Arc<dyn Door>,
     inner: Mutex<Inner>,
-    /// The registry's revision, and how often connections were broken.
-    told: watch::Sender<(u64, u64)>,
+    log: Log,
     me: Weak<Self>,
 }
 
@@ -33,6 +33,10 @@ struct Inner {
     down_until: u64,
     deposed: Option<Deposed>,
     breaks: u64,
+    /// The registry's revision, and how often connections were broken, as watches know it.
+    told: (u64, u64),
+    /// The watches that wait for more, in their order: who is woken first is the seed's choice alone.
+    waiting: Vec<Waker>,
     /// When the server will look for what has run out.
     alarm: Option<u64>,
     chance: Chance,
@@ -52,19 +56,26 @@ struct Deposed {
 impl Server {
     /// A cluster whose clock is that of a door, and which grants native leases of at least so many seconds.
     #[must_use]
-    pub fn new(clock: Arc<dyn Door>, least: u64, ledger: Ledger, seed: u64) -> Arc<Self> {
+    pub fn new(
+        clock: Arc<dyn Door>,
+        least: u64,
+        (ledger, log): (Ledger, Log),
+        seed: u64,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             clock,
+            log: log.clone(),
             inner: Mutex::new(Inner {
-                state: State::new(least, ledger),
+                state: State::new(least, ledger, log),
                 term: 2,
                 down_until: 0,
                 deposed: None,
                 breaks: 0,
+                told: (1, 0),
+                waiting: Vec::new(),
                 alarm: None,
                 chance: Chance::new(seed ^ 0x6574_6364),
             }),
-            told: watch::Sender::new((1, 0)),
             me: me.clone(),
         })
     }
@@ -100,11 +111,11 @@ impl Server {
     /// After every step: watches hear of it, and the next expiry has its alarm.
     fn settle(&self, inner: &mut Inner) {
         let told = (inner.state.revision, inner.breaks);
-        self.told.send_if_modified(|before| {
-            let changed = *before != told;
-            *before = told;
-            changed
-        });
+        if std::mem::replace(&mut inner.told, told) != told {
+            std::mem::take(&mut inner.waiting)
+                .into_iter()
+                .for_each(Waker::wake);
+        }
         let Some(due) = inner.state.next_expiry() else {
             return;
         };
@@ -151,6 +162,7 @@ impl Server {
             };
             if !down && strays {
                 // Without effect: it no longer leads.
+                self.log.fault("keep-alive answered by a deposed leader");
                 return inner.deposed(now).map(|deposed| Kept {
                     ttl: deposed.leases.get(&id).copied().unwrap_or_default(),
                     term: deposed.term,
@@ -199,7 +211,6 @@ impl Server {
         })?;
         let feed = Feed {
             server: self.me.clone(),
-            told: self.told.subscribe(),
             prefix,
             after,
             breaks,
@@ -291,6 +302,14 @@ impl Server {
         self.lock().state.slow_revokes = nanos(length);
     }
 
+    /// Deletes a lease's key, as an operator would; whether there was one.
+    pub(crate) fn delete(&self, chance: &mut Chance) -> bool {
+        let mut inner = self.lock();
+        let deleted = inner.state.delete_some(chance);
+        self.settle(&mut inner);
+        deleted
+    }
+
     /// Everything works again.
     pub(crate) fn heal(&self) {
         let mut inner = self.lock();
@@ -341,7 +360,6 @@ fn nanos(length: Duration) -> u64 {
 /// One watch, at the server.
 struct Feed {
     server: Weak<Server>,
-    told: watch::Receiver<(u64, u64)>,
     prefix: Bytes,
     after: u64,
     breaks: u64,
@@ -350,35 +368,43 @@ struct Feed {
 
 impl Feed {
     async fn next(mut self) -> Option<(Notice, Self)> {
-        loop {
-            if let Some(notice) = self.ready.pop() {
-                if matches!(notice, Notice::Compacted) {
-                    self.server = Weak::new();
-                }
-                return Some((notice, self));
-            }
-            let (revision, breaks) = *self.told.borrow_and_update();
-            if breaks != self.breaks {
-                return None;
-            }
-            if revision > self.after {
-                let server = self.server.upgrade()?;
-                let inner = server.lock();
-                if inner.state.compacted > self.after {
-                    self.ready.push(Notice::Compacted);
-                } else {
-                    let history = inner.state.history.iter().rev();
-                    let new = history.take_while(|(revision, _)| *revision > self.after);
-                    let wanted = new.filter(|(_, key)| key.starts_with(&self.prefix));
-                    // The latest first: taken from the end.
-                    let notice =
-                        |(revision, key): &(u64, Bytes)| Notice::Changed(key.clone(), *revision);
-                    self.ready.extend(wanted.map(notice));
-                }
-                self.after = inner.state.revision;
-                continue;
-            }
-            self.told.changed().await.ok()?;
+        let notice = poll_fn(|context| self.poll(context)).await?;
+        if matches!(notice, Notice::Compacted) {
+            self.server = Weak::new();
         }
+        Some((notice, self))
+    }
+
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Notice>> {
+        if let Some(notice) = self.ready.pop() {
+            return Poll::Ready(Some(notice));
+        }
+        let Some(server) = self.server.upgrade() else {
+            return Poll::Ready(None);
+        };
+        let mut inner = server.lock();
+        if inner.breaks != self.breaks {
+            return Poll::Ready(None);
+        }
+        if inner.state.revision > self.after {
+            if inner.state.compacted > self.after {
+                server.log.fault("watch told of a compaction");
+                self.ready.push(Notice::Compacted);
+            } else {
+                let history = inner.state.history.iter().rev();
+                let new = history.take_while(|(revision, _)| *revision > self.after);
+                let wanted = new.filter(|(_, key)| key.starts_with(&self.prefix));
+                // The latest first: taken from the end.
+                let notice =
+                    |(revision, key): &(u64, Bytes)| Notice::Changed(key.clone(), *revision);
+                self.ready.extend(wanted.map(notice));
+            }
+            self.after = inner.state.revision;
+            if let Some(notice) = self.ready.pop() {
+                return Poll::Ready(Some(notice));
+            }
+        }
+        inner.waiting.push(context.waker().clone());
+        Poll::Pending
     }
 }

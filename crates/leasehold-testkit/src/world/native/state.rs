@@ -11,7 +11,8 @@ use super::api::{
     Attach, Compare, Done, Entry, Failed, Gave, Granted, Is, LeaseId, Op, Range, Txn,
 };
 use super::keys::{leased, marked};
-use crate::world::Ledger;
+use crate::chance::Chance;
+use crate::world::{Ledger, Log};
 
 /// How often the server looks for what has run out.
 const LOOK: u64 = 500_000_000;
@@ -35,6 +36,7 @@ pub(crate) struct State {
     /// Before this nothing runs out.
     due: u64,
     ledger: Ledger,
+    log: Log,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ struct Key {
 #[derive(Debug)]
 struct Lease {
     ttl: u64,
+    granted: u64,
     renewed: u64,
     expires: u64,
     /// When a revoke that is under way will be applied: nothing saves the lease any more.
@@ -58,7 +61,7 @@ struct Lease {
 type Touched = Vec<(Bytes, Option<Bytes>)>;
 
 impl State {
-    pub(crate) fn new(least: u64, ledger: Ledger) -> Self {
+    pub(crate) fn new(least: u64, ledger: Ledger, log: Log) -> Self {
         Self {
             least,
             revision: 1,
@@ -70,6 +73,7 @@ impl State {
             slow_revokes: 0,
             due: u64::MAX,
             ledger,
+            log,
         }
     }
 
@@ -80,6 +84,7 @@ impl State {
         let ttl = seconds.saturating_mul(1_000_000_000);
         let lease = Lease {
             ttl,
+            granted: now,
             renewed: now,
             expires: now.saturating_add(ttl),
             revoked: None,
@@ -100,11 +105,21 @@ impl State {
         if lease.revoked.is_none() {
             lease.renewed = now;
             lease.expires = now.saturating_add(lease.ttl);
+            for name in lease.keys.iter().filter_map(|key| leased(key)) {
+                self.ledger.carried(&name, now);
+            }
+        } else {
+            self.log.fault("keep-alive answered during a revoke");
         }
         Duration::from_nanos(lease.ttl)
     }
 
+    /// Revokes a native lease, as its owner asks.
     pub(crate) fn revoke(&mut self, id: LeaseId, now: u64) {
+        self.end(id, now, true);
+    }
+
+    fn end(&mut self, id: LeaseId, now: u64, revoked: bool) {
         let Some(lease) = self.leases.remove(&id) else {
             return;
         };
@@ -116,7 +131,7 @@ impl State {
             self.keys.remove(&key);
             self.changed(key.clone());
             if let Some(name) = leased(&key) {
-                self.ledger.erased(&name, now);
+                self.ledger.erased(&name, now, revoked);
             }
         }
     }
@@ -125,6 +140,9 @@ impl State {
     pub(crate) fn extend_all(&mut self, now: u64) {
         for lease in self.leases.values_mut() {
             lease.expires = now.saturating_add(lease.ttl);
+            if !lease.keys.is_empty() {
+                self.log.fault("lease extended by a new leader");
+            }
         }
     }
 
@@ -154,7 +172,7 @@ impl State {
             }
         }
         for id in gone {
-            self.revoke(id, now);
+            self.end(id, now, false);
         }
         let due = |lease: &Lease| lease.revoked.unwrap_or_else(|| Self::looked(lease.expires));
         self.due = self.leases.values().map(due).min().unwrap_or(u64::MAX);
@@ -179,7 +197,10 @@ impl State {
 
     /// Applies a transaction, whole or not at all.
     pub(crate) fn txn(&mut self, txn: &Txn, now: u64) -> Result<Done, Failed> {
-        self.check(txn)?;
+        if let Err(failed) = self.check(txn) {
+            self.log.fault("transaction sunk by a dead lease");
+            return Err(failed);
+        }
         let mut touched = Touched::new();
         // All that one request writes has one revision.
         let revision = self.revision + 1;
@@ -258,6 +279,9 @@ impl State {
                 old.keys.remove(key);
             }
             if let Some(new) = self.leases.get_mut(&lease) {
+                if new.renewed > new.granted && new.keys.is_empty() {
+                    self.log.fault("warm native lease used");
+                }
                 new.keys.insert(key.clone());
             }
         }
@@ -277,6 +301,21 @@ impl State {
         if let Some(lease) = self.leases.get_mut(&old.lease) {
             lease.keys.remove(key);
         }
+        true
+    }
+
+    /// Deletes the key of some lease, behind everybody's back.
+    pub(crate) fn delete_some(&mut self, chance: &mut Chance) -> bool {
+        let taken = self.keys.keys().filter_map(|key| Some((key, leased(key)?)));
+        let taken: Vec<_> = taken.map(|(key, name)| (key.clone(), name)).collect();
+        let place = usize::try_from(chance.below(taken.len() as u64)).unwrap_or_default();
+        let Some((key, name)) = taken.get(place) else {
+            return false;
+        };
+        self.delete(key);
+        self.revision += 1;
+        self.changed(key.clone());
+        self.ledger.deleted(name);
         true
     }
 
@@ -325,7 +364,15 @@ impl State {
                 Some(value) => self
                     .ledger
                     .wrote(&name, revision, &Record::decode(&value), now),
-                None => self.ledger.erased(&name, now),
+                // Deleted by a stranger.
+                None => self.ledger.erased(&name, now, false),
+            }
+            let carrier = self
+                .keys
+                .get(key)
+                .and_then(|key| self.leases.get(&key.lease));
+            if let Some(lease) = carrier {
+                self.ledger.carried(&name, lease.renewed);
             }
         }
     }

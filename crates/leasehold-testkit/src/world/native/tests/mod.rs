@@ -22,7 +22,6 @@ use super::reach::Straight;
 use super::server::Server;
 use super::store::NativeStore;
 use crate::sim::Sim;
-use crate::world::Ledger;
 
 const PERIOD: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -181,7 +180,7 @@ impl World {
     fn new() -> Self {
         let sim = Sim::new(1);
         let door: Arc<dyn Door> = sim.door();
-        let server = Server::new(sim.door(), 1, Ledger::default(), 1);
+        let server = Server::new(sim.door(), 1, <_>::default(), 1);
         let straight = || Straight {
             door: door.clone(),
             server: server.clone(),
