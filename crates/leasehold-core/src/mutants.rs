@@ -113,6 +113,22 @@ mutants! {
         "the same in SQLite: the index is drawn before the write lock"
     Peers OneBadRenewalSinksTheBatch "one-bad-renewal-sinks-the-batch" "Unknown is not failure, and not success":
         "one bad renewal sinks its batch"
+    Peers ReusedNativeLease "reused-native-lease" "Unknown is not failure, and not success":
+        "a reused native lease keeps a given-up name alive"
+    Contract KeepAliveAloneExtends "keep-alive-alone-extends" "The lessee stops first":
+        "a native lease's answered keep-alive moves the deadline by itself"
+    Contract KeepAliveOfOlderTermCounts "keep-alive-of-older-term-counts" "The lessee stops first":
+        "a native lease's keep-alive counts although a deposed leader answered it"
+    Contract KeepAliveCountsFromItsOwnSend "keep-alive-counts-from-its-own-send" "The lessee stops first":
+        "a native lease's renewal counts from the keep-alive's send, though the change was sent earlier"
+    Contract RevokeAfterUnresolvedSteal "revoke-after-unresolved-steal" "A broken term is waited out":
+        "the native lease of an unresolved steal is revoked"
+    Contract StealTtlTooShort "steal-ttl-too-short" "A broken term is waited out":
+        "a steal's native lease is shorter than its wait"
+    Contract TombstoneTtlTooShort "tombstone-ttl-too-short" "A broken term is waited out":
+        "a tombstone's native lease is shorter than its wait"
+    Contract OneDeadLeaseSinksTheBatch "one-dead-lease-sinks-the-batch" "Unknown is not failure, and not success":
+        "one native lease that is gone fails every change of its request"
     Contract NoMargin "no-margin" "The lessee stops first":
         "no margin between belief and period where clocks drift"
     Contract StealKeepsFence "steal-keeps-fence" "The fence":
@@ -172,10 +188,6 @@ pub const NOT_YET: &[(&str, &str)] = &[
     (
         "the leader publishes \"not leading\" at its second tick",
         "no election yet",
-    ),
-    (
-        "reused native lease keeps a given-up name alive",
-        "no store with native leases yet",
     ),
 ];
 

@@ -11,7 +11,7 @@ const SEEDS: u32 = 4;
 /// How many seeds the simulated worlds try, of each kind of registry.
 const WORLDS: u32 = 100;
 /// The kinds of registry that they know.
-const KINDS: &[&str] = &["boot", "wall", "observed"];
+const KINDS: &[&str] = &["boot", "wall", "observed", "native"];
 /// How many seconds one binary may take: a mutant may well hang.
 const LIMIT: u32 = 240;
 /// Where the record is kept, and where the part begins that is made here.

@@ -358,3 +358,127 @@ impl Book {
         clean.then_some("it was released")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use leasehold_core::{AttemptId, Body, Ended};
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn name() -> LeaseName {
+        LeaseName::new("x").unwrap()
+    }
+
+    fn record(lessee: Option<&str>, ended: Option<(EndedHow, u64)>) -> Record {
+        let body = Body {
+            machine_id: lessee.map(Into::into),
+            ended: ended.map(|(how, fence)| Ended {
+                how,
+                by: None,
+                reason: None,
+                fence: Some(fence),
+            }),
+            ..Body::default()
+        };
+        Record {
+            period: lessee.map(|_| Duration::from_secs(4)),
+            ..Record::new(Arc::new(body), AttemptId([0; 16]))
+        }
+    }
+
+    /// A ledger in which a grant of 4 s was written at 10 s, carried by something that was renewed at 8 s.
+    fn granted() -> Ledger {
+        let ledger = Ledger::default();
+        ledger.wrote(&name(), 1, &record(Some("a"), None), 10 * SECOND);
+        ledger.carried(&name(), 8 * SECOND);
+        ledger
+    }
+
+    fn broken(ledger: &Ledger) -> Vec<&'static str> {
+        let news = ledger.news();
+        let broken = news.map(|(_, broken)| broken).unwrap_or_default();
+        broken.into_iter().map(|broken| broken.law).collect()
+    }
+
+    #[test]
+    fn a_carried_grant_counts_from_the_last_renewal_of_what_carries_it() {
+        let ledger = granted();
+        ledger.erased(&name(), 12 * SECOND - 1, false);
+        assert_eq!(broken(&ledger), ["not early"]);
+        let ledger = granted();
+        ledger.erased(&name(), 12 * SECOND, false);
+        assert_eq!(broken(&ledger), [""; 0]);
+        // A renewal of the carrier alone counts up to the grant, never beyond.
+        let ledger = granted();
+        ledger.carried(&name(), 11 * SECOND);
+        ledger.erased(&name(), 14 * SECOND - 1, false);
+        assert_eq!(broken(&ledger), ["not early"]);
+        let ledger = granted();
+        ledger.carried(&name(), 11 * SECOND);
+        ledger.erased(&name(), 14 * SECOND, false);
+        assert_eq!(broken(&ledger), [""; 0]);
+    }
+
+    #[test]
+    fn a_revoked_carrier_is_a_release_but_ends_no_wait() {
+        let ledger = granted();
+        ledger.erased(&name(), 11 * SECOND, true);
+        assert_eq!(broken(&ledger), [""; 0]);
+        let stolen = || {
+            let ledger = granted();
+            let record = Record {
+                fence: Some(2),
+                ..record(Some("b"), Some((EndedHow::Stolen, 1)))
+            };
+            ledger.wrote(&name(), 2, &record, 11 * SECOND);
+            ledger.carried(&name(), 11 * SECOND);
+            ledger
+        };
+        // The first lessee may have counted a renewal of its carrier that came just after its grant.
+        let ledger = stolen();
+        ledger.erased(&name(), 14 * SECOND - 1, true);
+        assert_eq!(broken(&ledger), ["a broken term is waited out"]);
+        let ledger = stolen();
+        ledger.erased(&name(), 14 * SECOND, true);
+        assert_eq!(broken(&ledger), [""; 0]);
+    }
+
+    #[test]
+    fn a_tombstone_lasts_until_a_fast_clock_has_waited() {
+        let ledger = granted();
+        ledger.waited_by_others(1000);
+        let next = Record {
+            fence: Some(1),
+            ..record(Some("a"), None)
+        };
+        ledger.wrote(&name(), 2, &next, 10 * SECOND);
+        ledger.wrote(
+            &name(),
+            3,
+            &record(None, Some((EndedHow::Broken, 1))),
+            11 * SECOND,
+        );
+        let margin = 4 * SECOND * 2000 / 1_001_000;
+        ledger.erased(&name(), 14 * SECOND - margin, false);
+        assert_eq!(broken(&ledger), [""; 0]);
+        ledger.erased(&name(), 14 * SECOND - margin - 1, false);
+        assert_eq!(broken(&ledger), ["a broken term is waited out"]);
+    }
+
+    #[test]
+    fn a_vacancy_is_known_by_the_grant_that_left_it() {
+        let ledger = granted();
+        ledger.wrote(
+            &name(),
+            7,
+            &record(None, Some((EndedHow::Released, 1))),
+            11 * SECOND,
+        );
+        let stood = [0, 1, 6, 7, 9].map(|seen| ledger.stood(&name(), seen));
+        assert_eq!(stood, [0, 1, 1, 7, 7]);
+    }
+}

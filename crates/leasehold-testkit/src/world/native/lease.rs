@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasehold_core::BootInstant;
+use leasehold_core::mutants::{Mutant, mutant};
 
 use super::api::{Granted, Kept, LeaseId};
 
@@ -70,6 +71,9 @@ impl Native {
     /// too. And it may only ever count if it came while an earlier renewal still did: a lease that is being revoked
     /// is kept alive as well.
     pub(crate) fn answered(&mut self, sent: BootInstant, kept: Kept, now: BootInstant) {
+        if mutant(Mutant::KeepAliveAloneExtends) {
+            self.counted = self.counted.max(sent);
+        }
         let mut term = kept.term;
         if now >= self.deadline() {
             // The answers it relies on must have come from the leader, too.
@@ -93,11 +97,20 @@ impl Native {
     /// - *keep-alive-alone-extends*: an answered keep-alive counts by such a change only, and from the earlier send.
     /// - *keep-alive-of-older-term-counts*: only if whoever answered it was not of an older term.
     pub(crate) fn count(&mut self, sent: BootInstant, term: u64) -> bool {
-        let Some(answered) = self.answered.filter(|answered| answered.term >= term) else {
+        let answered = if mutant(Mutant::KeepAliveOfOlderTermCounts) {
+            self.answered
+        } else {
+            self.answered.filter(|answered| answered.term >= term)
+        };
+        let Some(answered) = answered else {
             return false;
         };
-        let counted = answered.sent.min(sent);
-        let moved = counted > self.counted;
+        let counted = if mutant(Mutant::KeepAliveCountsFromItsOwnSend) {
+            answered.sent
+        } else {
+            answered.sent.min(sent)
+        };
+        let moved = counted > self.counted || mutant(Mutant::KeepAliveAloneExtends);
         self.counted = self.counted.max(counted);
         moved
     }

@@ -5,7 +5,9 @@
 pub mod api;
 
 mod apply;
+mod doubt;
 mod fixture;
+mod judge;
 mod keys;
 mod lease;
 mod plan;

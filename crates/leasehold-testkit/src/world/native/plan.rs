@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use leasehold_core::mutants::{Mutant, mutant};
 use leasehold_core::store::{Believe, Change, Expect, Reopen, Take, Vacate};
 use leasehold_core::{AttemptId, BootInstant, LeaseName, Record};
 
@@ -134,7 +135,12 @@ impl Table {
                 // Whoever may still believe reckons with the record that was read: what carries the name from now on
                 // was granted after that, and lasts as long.
                 let Some((id, ttl, keep)) = self.carrier(take, now, native, false) else {
-                    return Err(Need::Fresh(want.max(seconds(wait_until.since(now)))));
+                    let wait = seconds(wait_until.since(now));
+                    return Err(Need::Fresh(if mutant(Mutant::StealTtlTooShort) {
+                        want
+                    } else {
+                        want.max(wait)
+                    }));
                 };
                 (id, ttl, keep, Attach::To(id))
             }
@@ -194,7 +200,12 @@ impl Table {
         } else {
             // Rule *tombstone-ttl-too-short*: its native lease covers the wait.
             let Some(native) = native.take() else {
-                return Err(Need::Fresh(seconds(end.since(now))));
+                let length = if mutant(Mutant::TombstoneTtlTooShort) {
+                    Duration::ZERO
+                } else {
+                    end.since(now)
+                };
+                return Err(Need::Fresh(seconds(length)));
             };
             record.wait = wait_until.since(now);
             record.hold = end.since(now);

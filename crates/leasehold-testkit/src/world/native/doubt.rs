@@ -1,0 +1,102 @@
+//! Native leases whose attempt has no outcome: who may use them again, and when they are given up.
+
+use std::sync::Arc;
+
+use leasehold_core::AttemptId;
+use leasehold_core::mutants::{Mutant, mutant};
+
+use super::api::LeaseId;
+use super::lease::Native;
+use super::plan::Plan;
+use super::store::Client;
+use super::table::Pending;
+
+/// Attempts that are being made: those without an outcome when this is dropped are looked after.
+pub(crate) struct Loose<'a>(pub(crate) &'a Arc<Client>, pub(crate) Vec<AttemptId>);
+
+impl Drop for Loose<'_> {
+    fn drop(&mut self) {
+        for attempt in &self.1 {
+            self.0.loose(*attempt);
+        }
+    }
+}
+
+impl Client {
+    /// The native lease of an attempt that was refused.
+    ///
+    /// Rule *reused-native-lease*: one whose attempt may have been applied, or may still be, is never used again. An
+    /// acquire's that was answered once cannot be: the vacancy that it names is gone for good.
+    pub(crate) fn unused(
+        self: &Arc<Self>,
+        native: Native,
+        unknown: bool,
+        acquires: bool,
+        bare: &impl Fn(LeaseId) -> bool,
+    ) {
+        if unknown {
+            self.unresolved(&native, acquires);
+        } else if bare(native.id) {
+            self.give_back(native);
+        }
+    }
+
+    /// A request that never left: what it was to use is as it was.
+    pub(crate) fn not_sent(self: &Arc<Self>, plan: &Plan) {
+        let mut table = self.table();
+        let again = |pending: &mut Pending| pending.unknown;
+        if table.pending.get_mut(&plan.attempt()).is_none_or(again) {
+            return;
+        }
+        let pending = table.pending.remove(&plan.attempt());
+        drop(table);
+        if let Some(native) = pending.and_then(|pending| pending.native) {
+            self.give_back(native);
+        }
+    }
+
+    /// Nobody will learn what became of an attempt. Its native lease is never used again.
+    ///
+    /// Rule *revoke-after-unresolved-steal*: only an acquire's is revoked. That of a steal, a break or a renewal is left
+    /// to run out: the name would be free while somebody may still believe.
+    pub(crate) fn unresolved(self: &Arc<Self>, native: &Native, acquires: bool) {
+        if mutant(Mutant::ReusedNativeLease) {
+            self.give_back(native.clone());
+        } else if acquires || mutant(Mutant::RevokeAfterUnresolvedSteal) {
+            self.revoke(native.id);
+        }
+    }
+
+    /// An attempt has no outcome yet. It may be sent again; when that can help nobody any more it is forgotten.
+    pub(crate) fn loose(self: &Arc<Self>, attempt: AttemptId) {
+        let forget_at = {
+            let mut table = self.table();
+            let Some(pending) = table.pending.get_mut(&attempt) else {
+                return;
+            };
+            let watched = std::mem::replace(&mut pending.watched, true);
+            pending.unknown = true;
+            if watched {
+                return;
+            }
+            if !pending.acquires && mutant(Mutant::RevokeAfterUnresolvedSteal) {
+                self.door.now()
+            } else {
+                match &pending.native {
+                    Some(native) => native.hoped(),
+                    None => pending.sent.plus(pending.hold),
+                }
+            }
+        };
+        let client = self.clone();
+        self.door.spawn(Box::pin(async move {
+            client.door.sleep_until(forget_at).await;
+            let forgotten = client.table().pending.remove(&attempt);
+            if let Some(pending) = forgotten
+                && let Some(native) = pending.native
+            {
+                client.unresolved(&native, pending.acquires);
+            }
+        }));
+    }
+}
