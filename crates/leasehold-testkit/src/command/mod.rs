@@ -1,3 +1,4 @@
 //! The subcommands, one a file.
 
+mod progress;
 pub(crate) mod simulate;

@@ -7,15 +7,17 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasehold_testkit::world::{Assumption, Broken, Kind, Report, simulate as world};
+
+use super::progress::Progress;
 
 /// What `simulate` is asked.
 #[derive(Debug, clap::Args)]
@@ -38,11 +40,14 @@ pub(crate) struct Options {
     /// How many worlds run at once; as many as there are cores without this.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Keeps in this file how far each kind has come, and goes on from there.
+    /// Keeps in this file how far each kind has come, and goes on from there: with the same first seed, and the same
+    /// program.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
 }
 
+/// In how many worlds every fault of their kind is expected to have happened.
+const MANY: u64 = 1000;
 /// How many seeds are done between two looks at the clock and the file.
 const CHUNK: u64 = 500;
 
@@ -76,6 +81,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     for kind in stores {
         failed |= match simulate(kind, options) {
             Ok(failed) => failed,
+            // Whoever read this has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("simulate: {error}");
                 return ExitCode::from(2);
@@ -92,11 +99,15 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn simulate(kind: Kind, options: &Options) -> std::io::Result<bool> {
     let started = Instant::now();
     let mut seeds = options.seeds.clone();
-    if let Some(path) = &options.resume {
-        let done = progress(path)?.get(&kind.to_string()).copied();
-        seeds.start = seeds.start.max(done.unwrap_or_default());
+    let out = &mut std::io::stdout();
+    let progress = match &options.resume {
+        Some(path) => Some(Progress::open(path, kind, options.broken, seeds.start)?),
+        None => None,
+    };
+    if let Some(progress) = &progress {
+        seeds.start = progress.next();
         if seeds.is_empty() {
-            println!("{kind}: done up to seed {}", seeds.start - 1);
+            writeln!(out, "{kind}: done up to seed {}", seeds.start - 1)?;
             return Ok(false);
         }
     }
@@ -109,30 +120,49 @@ fn simulate(kind: Kind, options: &Options) -> std::io::Result<bool> {
         let chunk = next..seeds.end.min(next + CHUNK);
         failures.extend(work(kind, options, chunk.clone(), jobs, &mut report));
         next = chunk.end;
-        if let Some(path) = &options.resume
+        if let Some(progress) = &progress
             && failures.is_empty()
         {
-            keep(path, kind, next)?;
+            progress.keep(next)?;
         }
     }
-    tell(kind, &report, started.elapsed(), jobs);
+    tell(out, kind, &report, started.elapsed(), jobs)?;
     failures.sort_by_key(|(seed, _)| *seed);
-    if let Some(assumption) = options.broken {
-        return Ok(broken(assumption, kind, &report, &failures));
-    }
     if options.trace || options.history.is_some() {
-        for seed in seeds.take(1) {
-            trace(kind, seed, options)?;
-        }
+        trace(out, kind, seeds.start, options)?;
+    }
+    if let Some(assumption) = options.broken {
+        return broken(out, assumption, kind, &report, &failures);
     }
     let Some((seed, _)) = failures.first() else {
-        return Ok(false);
+        return never_happened(out, kind, &report);
     };
-    trace(kind, *seed, options)?;
-    println!(
+    trace(out, kind, *seed, options)?;
+    writeln!(
+        out,
         "FAILED: {kind}, seed {seed}; again: cargo run -p leasehold-testkit -- simulate --store {kind} --seeds {seed}"
-    );
+    )?;
     Ok(true)
+}
+
+/// In so many worlds each fault must have happened: one that does not is injected no longer.
+fn never_happened(out: &mut impl Write, kind: Kind, report: &Report) -> std::io::Result<bool> {
+    if report.seeds < MANY {
+        return Ok(false);
+    }
+    let missing: Vec<&str> = kind
+        .faults()
+        .into_iter()
+        .filter(|fault| !report.faults.contains_key(fault))
+        .collect();
+    if !missing.is_empty() {
+        let (seeds, missing) = (report.seeds, missing.join(", "));
+        writeln!(
+            out,
+            "FAILED: {kind}: never happened in {seeds} worlds: {missing}"
+        )?;
+    }
+    Ok(!missing.is_empty())
 }
 
 type Failed = (u64, Vec<Broken>);
@@ -182,10 +212,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Runs a world again and tells what happens in it.
-fn trace(kind: Kind, seed: u64, options: &Options) -> std::io::Result<()> {
-    let ran = world(kind, seed, None, true, &mut Report::default());
+fn trace(out: &mut impl Write, kind: Kind, seed: u64, options: &Options) -> std::io::Result<()> {
+    let ran = world(kind, seed, options.broken, true, &mut Report::default());
     for line in ran.trace {
-        println!("{line}");
+        writeln!(out, "{line}")?;
+    }
+    if options.broken.is_some() {
+        for broken in ran.failure.iter().flat_map(|failure| &failure.broken) {
+            writeln!(out, "{broken}")?;
+        }
     }
     let Some(path) = &options.history else {
         return Ok(());
@@ -201,10 +236,17 @@ fn trace(kind: Kind, seed: u64, options: &Options) -> std::io::Result<()> {
     Ok(())
 }
 
-fn tell(kind: Kind, report: &Report, took: Duration, jobs: usize) {
+fn tell(
+    out: &mut impl Write,
+    kind: Kind,
+    report: &Report,
+    took: Duration,
+    jobs: usize,
+) -> std::io::Result<()> {
     let seconds = took.as_secs_f64().max(1e-9);
     let rate = report.seeds as f64 / seconds;
-    println!(
+    writeln!(
+        out,
         "{kind}: {} seeds in {seconds:.1} s ({rate:.0} seeds/s, {:.0} a core on {jobs}), {} steps, {} records written, \
          {} requests checked as a history, {} beliefs, {} different situations",
         report.seeds,
@@ -214,18 +256,24 @@ fn tell(kind: Kind, report: &Report, took: Duration, jobs: usize) {
         report.operations,
         report.beliefs,
         report.situations.len()
-    );
+    )?;
     let faults: Vec<String> = report
         .faults
         .iter()
         .map(|(kind, count)| format!("{kind} {count}"))
         .collect();
-    println!("  faults: {}", faults.join(", "));
-    println!("  trace of them all: {:016x}", report.traces);
+    writeln!(out, "  faults: {}", faults.join(", "))?;
+    writeln!(out, "  trace of them all: {:016x}", report.traces)
 }
 
 /// What an assumption was good for: the laws that fail without it, and what the fence then saved.
-fn broken(assumption: Assumption, kind: Kind, report: &Report, failures: &[Failed]) -> bool {
+fn broken(
+    out: &mut impl Write,
+    assumption: Assumption,
+    kind: Kind,
+    report: &Report,
+    failures: &[Failed],
+) -> std::io::Result<bool> {
     let mut laws: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (seed, broken) in failures {
         for broken in broken {
@@ -233,47 +281,24 @@ fn broken(assumption: Assumption, kind: Kind, report: &Report, failures: &[Faile
             entry.0 += 1;
         }
     }
-    println!(
+    writeln!(
+        out,
         "  without the assumption \"{assumption}\" {} worlds broke a law:",
         failures.len()
-    );
+    )?;
     for (law, (count, first)) in &laws {
-        println!("    {law}: {count} times, first under seed {first}");
+        writeln!(out, "    {law}: {count} times, first under seed {first}")?;
     }
-    println!(
+    writeln!(
+        out,
         "  writes under a lease: {} accepted, {} refused by the fence, {} accepted from a stale holder",
         report.accepted, report.refused, report.stale
-    );
+    )?;
     let failed = report.stale > 0 && assumption.fence_holds(kind);
     if failed {
-        println!("FAILED: the fence let a stale holder pass");
+        writeln!(out, "FAILED: the fence let a stale holder pass")?;
     }
-    failed
-}
-
-fn progress(path: &Path) -> std::io::Result<BTreeMap<String, u64>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error),
-    };
-    let line = |line: &str| {
-        let (kind, next) = line.split_once(' ')?;
-        Some((kind.to_owned(), next.trim().parse().ok()?))
-    };
-    Ok(text.lines().filter_map(line).collect())
-}
-
-fn keep(path: &Path, kind: Kind, next: u64) -> std::io::Result<()> {
-    let mut all = progress(path)?;
-    all.insert(kind.to_string(), next);
-    let new = path.with_extension("new");
-    let mut file = std::fs::File::create(&new)?;
-    for (kind, next) in all {
-        writeln!(file, "{kind} {next}")?;
-    }
-    drop(file);
-    std::fs::rename(new, path)
+    Ok(failed)
 }
 
 #[cfg(test)]

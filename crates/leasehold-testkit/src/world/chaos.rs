@@ -76,6 +76,7 @@ impl Chaos {
             slow: rate(250),
             longest: period * 3 / 2,
             lose_notice: rate(500),
+            spoil: rate(600),
         };
         let mut coin = || chance.below(2) == 0;
         Self {

@@ -77,6 +77,62 @@ impl Kind {
         self == Self::Native
     }
 
+    /// Everything that goes wrong in worlds of this kind, sooner or later.
+    #[must_use]
+    pub fn faults(self) -> Vec<&'static str> {
+        let all = [
+            "answer lost",
+            "call dropped",
+            "message late",
+            "process crashed",
+            "process cut off",
+            "process stopped",
+            "request lost",
+            "request refused",
+        ];
+        let own: &[&str] = match self {
+            Self::Boot => &[
+                "change spoilt in its batch",
+                "machine asleep",
+                "machine rebooted",
+                "notification late",
+                "notification lost",
+                "registry busy",
+            ],
+            Self::Wall => &[
+                "change spoilt in its batch",
+                "failover",
+                "notification late",
+                "notification lost",
+                "registry down",
+                "registry restarted",
+                "request doubled",
+                "wall clock set back",
+            ],
+            Self::Observed => &["registry down", "request doubled"],
+            Self::Native => &[
+                "cluster restarted",
+                "cluster silent",
+                "compacted",
+                "deposed leader answers of its old term",
+                "deposed leader answers without a term",
+                "keep-alive answered by a deposed leader",
+                "keep-alive answered during a revoke",
+                "leader changed",
+                "lease extended by a new leader",
+                "notification late",
+                "notification lost",
+                "request doubled",
+                "revokes take long",
+                "transaction sunk by a dead lease",
+                "warm native lease used",
+                "watch told of a compaction",
+                "watches broken",
+            ],
+        };
+        all.iter().chain(own).copied().collect()
+    }
+
     /// The registry.
     #[must_use]
     pub fn open(self, scene: Scene) -> Arc<dyn Registry> {
@@ -250,8 +306,8 @@ impl Registry for Wall {
                     *replica = Some(state.clone());
                     return None;
                 };
-                // What was acknowledged since the copy was made is lost.
-                *state = copy;
+                // What was acknowledged since the copy was made is lost; its clock is as good as the other one.
+                (state.slots, state.last_index) = (copy.slots, copy.last_index);
                 drop(state);
                 self.0.tell_all();
                 Some("failover that loses writes")

@@ -32,6 +32,8 @@ pub struct Weather {
     pub longest: Duration,
     /// A notification never arrives.
     pub lose_notice: u64,
+    /// A change that travels with others cannot be taken by the registry, in a thousand.
+    pub spoil: u64,
 }
 
 /// The network of one world.
@@ -150,7 +152,11 @@ impl Net {
             let slow = chance.per_mille(weather.slow);
             let longest = if slow { weather.longest } else { self.usual };
             let length = chance.duration(longest);
-            (!chance.per_mille(lost)).then_some(length)
+            let arrives = !chance.per_mille(lost);
+            if slow && arrives {
+                self.log.fault("message late");
+            }
+            arrives.then_some(length)
         };
         let (there, back) = (takes(weather.lose_request), takes(weather.lose_reply));
         let again = takes(1000 - weather.twice.min(1000));
@@ -222,13 +228,25 @@ impl Link {
         }
     }
 
-    /// The registry's notifications as they reach the process: some are lost, all while it is cut off.
+    /// Whether one change of a batch is the one that the registry cannot take, by the weather.
+    pub(crate) fn spoils(&self) -> bool {
+        let mut state = self.net.state();
+        let state = &mut *state;
+        let spoilt = state.chance.per_mille(state.weather.spoil);
+        if spoilt {
+            self.net.log.fault("change spoilt in its batch");
+        }
+        spoilt
+    }
+
+    /// The registry's notifications as they reach the process, in their order: some are lost, all while it is cut off,
+    /// and some are late.
     #[must_use]
     pub fn notices<T: Send + 'static>(
         &self,
         signals: BoxStream<'static, T>,
     ) -> BoxStream<'static, T> {
-        let link = self.clone();
+        let (link, late) = (self.clone(), self.clone());
         signals
             .filter(move |_| {
                 let lost = {
@@ -242,7 +260,33 @@ impl Link {
                 }
                 ready(!lost)
             })
+            .then(move |signal| {
+                let late = late.delay();
+                async move {
+                    if let Some(late) = late {
+                        late.await;
+                    }
+                    signal
+                }
+            })
             .boxed()
+    }
+}
+
+impl Link {
+    /// How long the next notification is under way, if it is late.
+    fn delay(&self) -> Option<futures_util::future::BoxFuture<'static, ()>> {
+        let length = {
+            let mut state = self.net.state();
+            let State {
+                chance, weather, ..
+            } = &mut *state;
+            chance
+                .per_mille(weather.slow)
+                .then(|| chance.duration(weather.longest))?
+        };
+        self.net.log.fault("notification late");
+        Some(self.net.sleep(length))
     }
 }
 

@@ -159,6 +159,11 @@ impl Process {
             .say(|| format!("  {}: {}", self.life(), words()));
     }
 
+    /// Counts something that was done to it.
+    pub(crate) fn fault(&self, kind: &'static str) {
+        self.common.log.fault(kind);
+    }
+
     /// Puts a new handle under the world's eyes, which from now on hold it to the laws of belief. The answer is for
     /// [`Process::forget`].
     pub fn believes(&self, term: Term) -> u64 {

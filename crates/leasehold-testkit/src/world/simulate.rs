@@ -1,7 +1,9 @@
 //! Many worlds, one after the other: the command `simulate`, and the tests of every change.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 
 use crate::history::{self, History};
 use crate::world::assumption::Assumption;
@@ -84,10 +86,13 @@ pub fn simulate(
             }
         }
     });
-    let ran = world.run(period * 12, async |world| match without {
-        None => epilogue::hold(world, &watched).await,
-        Some(_) => Ok(()),
-    });
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| {
+        world.run(period * 12, async |world| match without {
+            None => epilogue::hold(world, &watched).await,
+            Some(_) => Ok(()),
+        })
+    }));
+    let ran = ran.unwrap_or_else(|panicked| Err(world.failure(nothing_panics(&*panicked))));
     let histories = report.of(&world);
     let legal = histories.iter().try_for_each(|history| {
         let checked = history::check(history).map(drop);
@@ -102,6 +107,15 @@ pub fn simulate(
         failure: ran.err(),
         trace: world.log().lines(),
         histories,
+    }
+}
+
+fn nothing_panics(panicked: &dyn Any) -> Broken {
+    let text = panicked.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panicked.downcast_ref::<String>().cloned());
+    Broken {
+        law: "nothing panics",
+        seen: text.unwrap_or_default(),
     }
 }
 

@@ -102,9 +102,16 @@ impl Slots {
         (now >= state.down_until).then_some((state, clock))
     }
 
-    fn apply(&self, changes: &[Change]) -> Option<Vec<Outcome>> {
+    /// Applies the changes that it can take.
+    fn apply(&self, changes: &[(Change, bool)]) -> Option<Vec<Outcome>> {
         let (mut state, clock) = self.up()?;
-        let apply = |change| self.change(&mut state, clock, change);
+        let apply = |(change, spoilt): &(Change, bool)| match spoilt {
+            true => Outcome::NotApplied(Error::new(
+                ErrorKind::Unavailable,
+                "the simulated registry cannot take this change",
+            )),
+            false => self.change(&mut state, clock, change),
+        };
         Some(changes.iter().map(apply).collect())
     }
 
@@ -204,6 +211,8 @@ impl Store for Client {
     fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
         async move {
             let (server, count) = (self.server.clone(), changes.len());
+            let spoilt = |change| (change, count > 1 && self.link.spoils());
+            let changes: Vec<_> = changes.into_iter().map(spoilt).collect();
             let answer = self.link.call(until, move || server.apply(&changes)).await;
             match answer {
                 Ok(outcomes) => outcomes,

@@ -1,14 +1,16 @@
 //! Processes that do everything that can be done with leases, in an order of the seed's choice.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use leasehold_core::{
     Attempt, Changes, Displace, Held, KeepAlive, Lease, LeaseName, LockAttempt, Request, Status,
 };
 
+use crate::world::ledger::Broken;
 use crate::world::process::Process;
 
 /// The names that they fight for.
@@ -58,6 +60,11 @@ impl Actor {
         for (_, key) in &self.held {
             self.me.forget(*key);
         }
+        self.held.clear();
+        if self.task == 0 && self.me.below(4) == 0 {
+            let manager = self.me.manager().clone();
+            drop(manager.shutdown(self.period * 2).await);
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -79,7 +86,7 @@ impl Actor {
 
     async fn act(&mut self) {
         let name = self.name();
-        match self.me.below(20) {
+        match self.me.below(22) {
             0..=3 => self.acquire(name).await,
             4 | 5 => self.wait_for(name).await,
             6 | 7 => self.steal(name).await,
@@ -91,6 +98,8 @@ impl Actor {
             15 | 16 => self.let_go().await,
             17 => self.proxy(name).await,
             18 => self.resume(name).await,
+            19 => self.work().await,
+            20 => self.list().await,
             _ => self.look(name).await,
         }
     }
@@ -101,27 +110,27 @@ impl Actor {
         what: &str,
         call: impl Future<Output = leasehold_core::Result<T>>,
     ) -> Called<T> {
-        let polls = match self.cancels && self.me.below(5) == 0 {
-            true => 1 + self.me.below(6),
+        self.me.say(|| format!("{what}..."));
+        let call = pin!(call);
+        let cancel = match self.cancels {
+            true => self.me.below(10),
             false => u64::MAX,
         };
-        self.me.say(|| format!("{what}..."));
-        let mut left = polls;
-        let answer = {
-            let mut call = pin!(call);
-            std::future::poll_fn(|context| {
-                if left == 0 {
-                    return Poll::Ready(None);
+        let answer = match cancel {
+            0 => up_to(call, 1 + self.me.below(6)).await,
+            // At any moment, also between a wake-up and the poll that it asks for.
+            1 => {
+                let given_up = self.me.sleep(self.me.duration(self.period));
+                match select(pin!(given_up), call).await {
+                    Either::Left(_) => None,
+                    Either::Right((answer, _)) => Some(answer),
                 }
-                left -= 1;
-                let answer = call.as_mut().poll(context).map(Some);
-                if answer.is_pending() && left == 0 {
-                    return Poll::Ready(None);
-                }
-                answer
-            })
-            .await
+            }
+            _ => Some(call.await),
         };
+        if answer.is_none() {
+            self.me.fault("call dropped");
+        }
         self.me.say(|| match &answer {
             None => format!("{what}: dropped"),
             Some(Ok(_)) => format!("{what}: ok"),
@@ -328,6 +337,55 @@ impl Actor {
     async fn look(&mut self, name: &str) {
         drop(self.standing(name).await);
     }
+
+    async fn list(&mut self) {
+        let manager = self.me.manager().clone();
+        let all = async {
+            let mut listing = manager.list("")?.all();
+            while listing.next().await?.is_some() {}
+            Ok(())
+        };
+        drop(self.call("list", all).await);
+    }
+
+    /// Works under a lease that is kept alive, until it is told that it has lost it or the work is done: it is told when
+    /// it believes no longer, and not while it does.
+    async fn work(&mut self) {
+        let Some((held, key)) = self.some_held() else {
+            return;
+        };
+        if held.term().is_current() {
+            self.me.say(|| format!("works under {}", held.name()));
+            let done = self.me.sleep(self.me.duration(self.period * 2));
+            let lost = matches!(select(pin!(held.lost()), pin!(done)).await, Either::Left(_));
+            if lost == held.term().is_current() {
+                let what = if lost {
+                    "told, but current"
+                } else {
+                    "not told"
+                };
+                self.me.ledger().breach(Broken {
+                    law: "a loss is signalled when belief ends",
+                    seen: format!("{}: {} was {what}", held.name(), self.me.id()),
+                });
+            }
+        }
+        self.held.push((held, key));
+    }
+}
+
+/// The call's answer, unless it takes more polls than these.
+async fn up_to<T>(mut call: Pin<&mut impl Future<Output = T>>, polls: u64) -> Option<T> {
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        left -= 1;
+        let answer = call.as_mut().poll(context).map(Some);
+        if answer.is_pending() && left == 0 {
+            return Poll::Ready(None);
+        }
+        answer
+    })
+    .await
 }
 
 /// Writes to what the leases of a process protect, as people do: it checks, and some time later it acts.

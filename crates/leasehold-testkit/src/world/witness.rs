@@ -211,7 +211,9 @@ impl Witness {
             }
             _ => current.then_some((now, Duration::MAX)),
         };
-        if handle.over && belief.is_some() {
+        let resumed =
+            matches!((was, belief), (Some((_, old)), Some((_, new))) if passed && old < new);
+        if resumed || handle.over && belief.is_some() {
             self.broken.push(Broken {
                 law: "belief never resumes",
                 seen: format!(
