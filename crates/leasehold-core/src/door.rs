@@ -155,20 +155,23 @@ impl<T: Send + 'static> Drop for Driven<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// A door whose randomness is one byte, again and again.
+    /// A door whose clocks stand still and whose randomness is one byte, again and again.
     #[derive(Debug)]
-    struct Constant(u8);
+    pub(crate) struct Still {
+        pub(crate) wall: SystemTime,
+        pub(crate) byte: u8,
+    }
 
-    impl Door for Constant {
+    impl Door for Still {
         fn now(&self) -> BootInstant {
             BootInstant::ZERO
         }
 
         fn wall(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
+            self.wall
         }
 
         fn sleep_until(&self, _at: BootInstant) -> BoxFuture<'static, ()> {
@@ -178,7 +181,7 @@ mod tests {
         fn spawn(&self, _task: BoxFuture<'static, ()>) {}
 
         fn random(&self, buffer: &mut [u8]) {
-            buffer.fill(self.0);
+            buffer.fill(self.byte);
         }
 
         fn process(&self) -> u32 {
@@ -189,7 +192,8 @@ mod tests {
     #[test]
     fn a_chance_is_a_fraction_below_one_and_follows_from_what_was_drawn() {
         let chance = |byte: u8| {
-            let door: &dyn Door = &Constant(byte);
+            let wall = SystemTime::UNIX_EPOCH;
+            let door: &dyn Door = &Still { wall, byte };
             door.chance()
         };
         assert!(chance(0).abs() < f64::EPSILON);
