@@ -134,12 +134,10 @@ impl<R: Register> Observed<R> {
     /// Places a record that was received just now.
     fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision, now: BootInstant) -> Sight {
         let record = Record::decode(bytes);
-        let timed =
-            record.origin == Origin::Leasehold && !(record.wait.is_zero() && record.hold.is_zero());
-        let first = if timed {
+        let first = if !record.wait.is_zero() || !record.hold.is_zero() {
             self.sightings().first(name, &revision, now)
         } else {
-            // Nothing of it depends on when it was first seen.
+            // Nothing of it depends on when it was first seen; nothing of others does either.
             self.sightings().forget(name);
             now
         };
@@ -366,6 +364,35 @@ mod tests {
         assert_eq!(sightings.first(&kept, &revision("a"), at(1002)), at(1002));
         sightings.forget(&kept);
         assert_eq!(sightings.first(&kept, &revision("a"), at(1003)), at(1003));
+    }
+
+    /// A name that was not read for long and was written meanwhile is timed anew: *not early*.
+    #[test]
+    fn an_earlier_sighting_of_another_revision_counts_for_nothing() {
+        let revision = |text: &'static str| Revision(Bytes::from_static(text.as_bytes()));
+        let mut sightings = Sightings::new(2);
+        for i in 0..2 {
+            assert_eq!(sightings.first(&name(i), &revision("a"), at(1)), at(1));
+        }
+        assert!(sightings.recent.is_empty());
+        assert_eq!(sightings.first(&name(0), &revision("b"), at(9)), at(9));
+        assert_eq!(sightings.first(&name(1), &revision("a"), at(9)), at(1));
+    }
+
+    /// As many names as declared can be waited for by one observer.
+    #[test]
+    fn as_many_names_are_waited_for_at_once() {
+        let observed = observed(Duration::ZERO);
+        let revision = Revision(Bytes::from_static(b"a"));
+        for i in 0..100_000 {
+            observed.sightings().first(&name(i), &revision, at(i));
+        }
+        for i in 0..100_000 {
+            let first = observed
+                .sightings()
+                .first(&name(i), &revision, at(1_000_000));
+            assert_eq!(first, at(i));
+        }
     }
 
     fn observed(wall: Duration) -> Observed<MemoryRegister> {

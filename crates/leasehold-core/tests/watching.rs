@@ -184,6 +184,25 @@ fn an_expiry_is_told_while_the_registry_rests() {
     assert!(busy.gets.lock().unwrap().len() == 1);
 }
 
+/// While everything is not read for a while, a name that is signalled is read at once.
+#[test]
+fn a_signalled_name_is_told_while_the_registry_rests() {
+    let name = LeaseName::new("x/1").unwrap();
+    let (sim, door, _, manager) = world(7, SECOND, Some(Signal::Name(name)));
+    sim.block_on(async {
+        let taken = manager.acquire_lease("x/1", "m", 0, SECOND * 1000).await;
+        let lease = taken.unwrap().unwrap();
+        let mut watch = manager.watch_prefix("x").unwrap();
+        assert!(watch.next().await.unwrap().status.unwrap().is_held());
+        let start = door.now();
+        lease.release().await.unwrap();
+        let event = watch.next().await.unwrap();
+        assert!(!event.status.unwrap().is_held());
+        let took = door.now().since(start);
+        assert!(took <= MILLI * 2, "{took:?}");
+    });
+}
+
 /// A small registry is read with one request, and again only when the net under lost notifications says so.
 #[test]
 fn a_quiet_registry_is_read_every_thirty_seconds() {
