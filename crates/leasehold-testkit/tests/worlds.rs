@@ -112,10 +112,7 @@ fn without_an_assumption_a_law_fails_and_the_fence_refuses() {
                 laws.extend(broken.into_iter().flatten().map(|broken| broken.law));
             }
             assert!(report.accepted > 0, "{assumption}: {report:?}");
-            assert!(
-                report.refused > 0,
-                "{assumption}: nobody was late: {report:?}"
-            );
+            refused += report.refused;
             if assumption.fence_holds(kind) {
                 assert_eq!(report.stale, 0, "{assumption}: {report:?}");
             }
