@@ -205,4 +205,26 @@ mod tests {
             );
         }
     }
+
+    /// Period x 2r/(1+r), to the nanosecond: more would cost lessees their time.
+    #[test]
+    fn the_margin_is_no_larger_than_the_drift_asks_for() {
+        let mut capabilities = Capabilities::local();
+        for (ppm, period, margin) in [
+            (100_000, 11, 2),
+            (250_000, 5, 2),
+            (500_000, 3, 2),
+            (500_000, 300, 200),
+        ] {
+            capabilities.drift = Drift::Bounded { ppm };
+            let margin = Duration::from_secs(margin);
+            assert_eq!(capabilities.margin(Duration::from_secs(period)), margin);
+        }
+        let period = Duration::from_secs(60);
+        for ppm in [999_999, 1_000_000, u32::MAX] {
+            capabilities.drift = Drift::Bounded { ppm };
+            let margin = capabilities.margin(period);
+            assert!(margin <= period && margin > period - Duration::from_millis(1));
+        }
+    }
 }

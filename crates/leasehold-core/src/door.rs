@@ -153,3 +153,51 @@ impl<T: Send + 'static> Drop for Driven<T> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A door whose clocks stand still and whose randomness is one byte, again and again.
+    #[derive(Debug)]
+    pub(crate) struct Still {
+        pub(crate) wall: SystemTime,
+        pub(crate) byte: u8,
+    }
+
+    impl Door for Still {
+        fn now(&self) -> BootInstant {
+            BootInstant::ZERO
+        }
+
+        fn wall(&self) -> SystemTime {
+            self.wall
+        }
+
+        fn sleep_until(&self, _at: BootInstant) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn spawn(&self, _task: BoxFuture<'static, ()>) {}
+
+        fn random(&self, buffer: &mut [u8]) {
+            buffer.fill(self.byte);
+        }
+
+        fn process(&self) -> u32 {
+            1
+        }
+    }
+
+    #[test]
+    fn a_chance_is_a_fraction_below_one_and_follows_from_what_was_drawn() {
+        let chance = |byte: u8| {
+            let wall = SystemTime::UNIX_EPOCH;
+            let door: &dyn Door = &Still { wall, byte };
+            door.chance()
+        };
+        assert!(chance(0).abs() < f64::EPSILON);
+        assert!(chance(u8::MAX) < 1.0 && chance(u8::MAX) > 0.999_999);
+        assert!((chance(0x80) - f64::from(0x80) / 255.0).abs() < 1e-6);
+    }
+}

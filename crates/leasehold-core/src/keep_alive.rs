@@ -253,12 +253,10 @@ impl Keeper {
         let mut earliest = BootInstant::ZERO;
         let loss = loop {
             let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
-            let mut pause = self.pause(failures);
-            if failures > 0 {
-                // Until the last moment that counts: what is left is halved rather than given up.
-                let half = deadline.since(renewed) / 2;
-                pause = pause.min(half.max(Duration::from_millis(1)));
-            }
+            // Until the last moment that counts: what is left is halved rather than given up. So is what a large margin
+            // leaves of the period.
+            let half = deadline.since(renewed) / 2;
+            let pause = self.pause(failures).min(half.max(Duration::from_millis(1)));
             let wake = renewed.plus(pause).max(earliest);
             if self
                 .stopped_before(self.door.clone().sleep_until(wake.min(deadline)))

@@ -134,12 +134,10 @@ impl<R: Register> Observed<R> {
     /// Places a record that was received just now.
     fn saw(&self, name: &LeaseName, bytes: &[u8], revision: Revision, now: BootInstant) -> Sight {
         let record = Record::decode(bytes);
-        let timed =
-            record.origin == Origin::Leasehold && !(record.wait.is_zero() && record.hold.is_zero());
-        let first = if timed {
+        let first = if !record.wait.is_zero() || !record.hold.is_zero() {
             self.sightings().first(name, &revision, now)
         } else {
-            // Nothing of it depends on when it was first seen.
+            // Nothing of it depends on when it was first seen; nothing of others does either.
             self.sightings().forget(name);
             now
         };
@@ -339,6 +337,8 @@ impl<R: Register> Store for Observed<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::tests::Still;
+    use crate::register::MemoryRegister;
 
     fn name(i: u32) -> LeaseName {
         LeaseName::new(format!("x/{i}")).unwrap()
@@ -364,5 +364,101 @@ mod tests {
         assert_eq!(sightings.first(&kept, &revision("a"), at(1002)), at(1002));
         sightings.forget(&kept);
         assert_eq!(sightings.first(&kept, &revision("a"), at(1003)), at(1003));
+    }
+
+    /// A name that was not read for long and was written meanwhile is timed anew: *not early*.
+    #[test]
+    fn an_earlier_sighting_of_another_revision_counts_for_nothing() {
+        let revision = |text: &'static str| Revision(Bytes::from_static(text.as_bytes()));
+        let mut sightings = Sightings::new(2);
+        for i in 0..2 {
+            assert_eq!(sightings.first(&name(i), &revision("a"), at(1)), at(1));
+        }
+        assert!(sightings.recent.is_empty());
+        assert_eq!(sightings.first(&name(0), &revision("b"), at(9)), at(9));
+        assert_eq!(sightings.first(&name(1), &revision("a"), at(9)), at(1));
+    }
+
+    /// As many names as declared can be waited for by one observer.
+    #[test]
+    fn as_many_names_are_waited_for_at_once() {
+        let observed = observed(Duration::ZERO);
+        let revision = Revision(Bytes::from_static(b"a"));
+        for i in 0..100_000 {
+            observed.sightings().first(&name(i), &revision, at(i));
+        }
+        for i in 0..100_000 {
+            let first = observed
+                .sightings()
+                .first(&name(i), &revision, at(1_000_000));
+            assert_eq!(first, at(i));
+        }
+    }
+
+    fn observed(wall: Duration) -> Observed<MemoryRegister> {
+        let wall = std::time::UNIX_EPOCH + wall;
+        Observed::new(MemoryRegister::new(), Arc::new(Still { wall, byte: 1 }))
+    }
+
+    /// One more than the last, or the wall clock in microseconds if that is more and makes sense.
+    #[test]
+    fn the_index_only_grows_and_follows_the_wall_clock() {
+        let at = |micros: u64| observed(Duration::from_micros(micros));
+        assert_eq!(at(0).next_index(0), 1);
+        assert_eq!(at(0).next_index(7), 8);
+        assert_eq!(at(1000).next_index(7), 1000);
+        assert_eq!(at(1000).next_index(999), 1000);
+        assert_eq!(at(1000).next_index(1000), 1001);
+        let (now, half) = (1_800_000_000_000_000, MAX_INDEX / 2);
+        assert_eq!(at(now).next_index(7), now);
+        assert_eq!(at(half - 1).next_index(7), half - 1);
+        // A clock that is centuries ahead leaves the numbers to those whose clocks are not.
+        for ahead in [half, half + 1, MAX_INDEX, MAX_INDEX * 2] {
+            assert_eq!(at(ahead).next_index(7), 8);
+        }
+        assert_eq!(at(now).next_index(MAX_INDEX - 1), MAX_INDEX);
+    }
+
+    /// Every process and every version finds the same index for the same revision (64-bit FNV-1a), which is smaller than
+    /// what any wall clock of today gives.
+    #[test]
+    fn a_foreign_index_follows_from_the_revision_alone() {
+        let index = |text: String| foreign_index(&Revision(Bytes::from(text)));
+        assert_eq!(index("a".into()), 0x00af_63dc_4c86 + 1);
+        assert_eq!(index("foobar".into()), 0x0085_9441_71f7 + 1);
+        let all: std::collections::BTreeSet<u64> =
+            (0..10_000).map(|i| index(i.to_string())).collect();
+        assert!(all.len() > 9_990, "{}", all.len());
+        assert!(*all.last().unwrap() < 1_800_000_000_000_000);
+    }
+
+    #[test]
+    fn what_is_observed_is_declared_so() {
+        let observed = observed(Duration::ZERO).poll_every(Duration::from_secs(3));
+        let (own, register) = (observed.declared(), observed.register.declared());
+        assert_eq!(own.expiry, ExpiryClock::Observed);
+        assert_eq!(own.drift, Drift::Unknown);
+        assert_eq!(own.delivery, Delivery::Poll(Duration::from_secs(3)));
+        assert!(own.ends_known);
+        assert_eq!(own.loss, register.loss);
+        assert_eq!(observed.location(), observed.register.location());
+    }
+
+    /// A page is followed by another where it is full, and is not where it is not.
+    #[test]
+    fn a_full_page_may_not_be_the_last() {
+        let observed = observed(Duration::ZERO);
+        for i in 0..3 {
+            observed.register.plant(&name(i), b"{}");
+        }
+        let list = |max: usize| {
+            let prefix = Prefix::new("x").unwrap();
+            let page = observed.list(&prefix, None, max, BootInstant::NEVER);
+            let page = page.now_or_never().unwrap().unwrap();
+            (page.entries.len(), page.more)
+        };
+        assert_eq!(list(2), (2, true));
+        assert_eq!(list(3), (3, true));
+        assert_eq!(list(4), (3, false));
     }
 }

@@ -149,3 +149,105 @@ fn numbers_in_unknown_fields_keep_their_digits() {
     let written = String::from_utf8(Record::decode(json.as_bytes()).encode()).unwrap();
     assert_eq!(written, json);
 }
+
+#[test]
+fn a_machine_id_is_read_up_to_its_bound() {
+    for (length, read) in [(1, true), (1024, true), (1025, false), (4096, false)] {
+        let id = "m".repeat(length);
+        for bytes in [
+            id.clone(),
+            format!(r#"{{"MachineID":"{id}","Version":3}}"#),
+            format!(r#"{{"MachineID":"{id}","Version":3,"needs":1}}"#),
+        ] {
+            let record = Record::decode(bytes.as_bytes());
+            let unreadable = matches!(record.origin, Origin::Unreadable(_));
+            assert_eq!(unreadable, !read, "{length}");
+            assert!(record.is_held());
+            let found = record.body.machine_id.clone();
+            assert_eq!(found, read.then(|| id.clone()));
+        }
+    }
+    let empty = Record::decode(br#"{"MachineID":"","Version":3,"needs":1}"#);
+    assert!(matches!(empty.origin, Origin::Unreadable(_)));
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_kept_and_shown() {
+    let newer = READER_VERSION + 1;
+    let json = format!(r#"{{"MachineID":"m","Version":3,"later":[1],"needs":{newer}}}"#);
+    let record = Record::decode(json.as_bytes());
+    assert_eq!(record.origin, Origin::Newer(newer));
+    assert_eq!(record.body.machine_id.as_deref(), Some("m"));
+    assert_eq!(record.body.needs, newer);
+    assert_eq!(record.body.unknown["later"], Value::from(vec![1]));
+    // Our own version is not newer.
+    let json = format!(r#"{{"MachineID":"m","Version":3,"needs":{READER_VERSION}}}"#);
+    assert_eq!(Record::decode(json.as_bytes()).origin, Origin::Leasehold);
+}
+
+#[test]
+fn what_is_not_ours_shows_no_attempt_and_keeps_its_fields() {
+    let fleet = Record::decode(br#"{"MachineID":"m","Version":3,"more":true}"#);
+    assert_eq!(fleet.body.unknown["more"], Value::Bool(true));
+    let (newer, damaged) = (br#"{"needs":9}"#, br#"{"needs":1,"index":-1}"#);
+    for bytes in [&b"m"[..], b"\xff", b"{}", newer, damaged] {
+        assert_eq!(Record::decode(bytes).attempt, None, "{bytes:?}");
+    }
+    // A version that fleet could not have written is none, so the whole is a bare machine id.
+    for version in ["1.5", "18446744073709551615", "\"3\"", "[]"] {
+        let json = format!(r#"{{"MachineID":"m","Version":{version}}}"#);
+        let record = Record::decode(json.as_bytes());
+        assert_eq!(record.body.machine_id, Some(json));
+        assert_eq!(record.body.version, 0);
+    }
+}
+
+#[test]
+fn a_damaged_field_is_said() {
+    let hex = "0123456789abcdef0123456789abcdef";
+    let good = format!(r#"{{"needs":1,"attempt":"{hex}","index":{MAX_INDEX},"fence":1}}"#);
+    let record = Record::decode(good.as_bytes());
+    assert_eq!(record.attempt.unwrap().to_string(), hex);
+    assert_eq!((record.index, record.fence), (Some(MAX_INDEX), Some(1)));
+    for (field, value) in [
+        ("attempt", format!("\"{}\"", &hex[1..])),
+        ("attempt", format!("\"{hex}0\"")),
+        ("attempt", format!("\"{}g\"", &hex[1..])),
+        // 32 bytes, the middle of a letter among them where a byte's two digits end.
+        ("attempt", format!("\"0é{}\"", &hex[3..])),
+        ("index", (MAX_INDEX + 1).to_string()),
+        ("fence", (MAX_INDEX + 1).to_string()),
+        ("period", "-1".into()),
+        ("since", "\"yesterday\"".into()),
+        ("data", "\"?\"".into()),
+        ("unconfirmed", "1".into()),
+    ] {
+        let json = format!(r#"{{"needs":1,"{field}":{value}}}"#);
+        let record = Record::decode(json.as_bytes());
+        assert!(record.is_held(), "{json}");
+        let error = record.judged().unwrap_err().to_string();
+        assert!(error.contains(field), "{json}: {error}");
+    }
+}
+
+#[test]
+fn lengths_are_rounded_up_to_microseconds() {
+    let nanos = Duration::from_nanos;
+    for (length, micros) in [
+        (nanos(1), 1),
+        (nanos(1000), 1),
+        (nanos(1001), 2),
+        (Duration::MAX, u64::MAX),
+    ] {
+        let mut record = full();
+        record.wait = length;
+        let json: Value = serde_json::from_slice(&record.encode()).unwrap();
+        assert_eq!(json["wait"].as_u64(), Some(micros));
+    }
+    // None is not written: nothing is waited for.
+    let mut record = full();
+    (record.wait, record.hold) = (Duration::ZERO, Duration::ZERO);
+    let json: Value = serde_json::from_slice(&record.encode()).unwrap();
+    assert!(json.get("wait").is_none() && json.get("hold").is_none());
+    assert_eq!(Record::decode(&record.encode()), record);
+}

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use leasehold_core::register::{Register, Revision, Written};
 use leasehold_core::{
     BootInstant, Capabilities, Door, ErrorKind, LeaseName, Manager, MemoryRegister, Observed,
-    Prefix, Result,
+    Prefix, Result, Store,
 };
 use leasehold_testkit::sim::{Sim, SimDoor};
 
@@ -24,7 +24,10 @@ struct Slow {
 
 impl Register for Slow {
     fn declared(&self) -> Capabilities {
-        self.inner.declared()
+        let mut capabilities = self.inner.declared();
+        // A register knows nothing of terms.
+        capabilities.ends_known = false;
+        capabilities
     }
 
     fn location(&self) -> String {
@@ -194,4 +197,17 @@ fn a_rounded_record_does_not_move_the_deadline() {
         let latest = sent.plus(period).minus(margin);
         assert!(lease.unwrap().deadline().unwrap() <= latest);
     });
+}
+
+/// Terms' ends are known because core keeps their records, whatever the register says of itself.
+#[test]
+fn the_ends_of_terms_are_known() {
+    let door = Sim::new(9).door();
+    let slow = Slow {
+        inner: MemoryRegister::new(),
+        door: door.clone(),
+        delay: Duration::ZERO,
+    };
+    assert!(!slow.declared().ends_known);
+    assert!(Observed::new(slow, door).declared().ends_known);
 }

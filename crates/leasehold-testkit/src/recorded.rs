@@ -1,5 +1,6 @@
 //! A store whose every request goes into a history.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,8 @@ type Stood = Box<dyn Fn(&LeaseName, u64) -> u64 + Send + Sync>;
 /// The changes that were sent.
 #[derive(Default)]
 struct Attempts {
-    unresolved: BTreeMap<AttemptId, Pending>,
+    /// Those of unknown outcome, and whether they were sent again already.
+    unresolved: BTreeMap<AttemptId, (Pending, bool)>,
     /// The last change of each name that was not applied, and since when that is known. It may be sent again, if the
     /// answer came too late for whoever waited; once another change of the name is sent it no longer will be.
     not_applied: BTreeMap<LeaseName, (AttemptId, Pending, Time)>,
@@ -87,23 +89,34 @@ impl Recorded {
         }
         if let Some((attempt, pending, at)) = attempts.not_applied.remove(change.name()) {
             if attempt == change.attempt() {
-                attempts.unresolved.insert(attempt, pending);
+                attempts.unresolved.insert(attempt, (pending, true));
                 return false;
             }
             pending.returned(at, Outcome::NotApplied);
         }
-        let mut first = false;
-        let unresolved = attempts.unresolved.entry(change.attempt());
-        unresolved.or_insert_with(|| {
-            first = true;
-            self.recorder.begin(operation)
-        });
-        first
+        match attempts.unresolved.entry(change.attempt()) {
+            Entry::Occupied(mut sent) => {
+                sent.get_mut().1 = true;
+                false
+            }
+            Entry::Vacant(new) => {
+                new.insert((self.recorder.begin(operation), false));
+                true
+            }
+        }
     }
 
     /// What is known of it now.
     fn told(&self, change: &Change, first: bool, told: &Told, now: Time) {
         let shows = |seen: &Seen| seen.record.attempt == Some(change.attempt());
+        let mut attempts = self.attempts();
+        // An answer to the first sending may come when another one is under way.
+        let again = |(_, again): &(Pending, bool)| *again;
+        let first = first
+            && !attempts
+                .unresolved
+                .get(&change.attempt())
+                .is_some_and(again);
         let known = match told {
             Told::Unknown(_) => false,
             Told::Applied(_) => true,
@@ -114,8 +127,7 @@ impl Recorded {
         if !known {
             return;
         }
-        let mut attempts = self.attempts();
-        if let Some(pending) = attempts.unresolved.remove(&change.attempt()) {
+        if let Some((pending, _)) = attempts.unresolved.remove(&change.attempt()) {
             if matches!(told, Told::NotApplied(_)) {
                 let left = (change.attempt(), pending, now);
                 attempts.not_applied.insert(change.name().clone(), left);

@@ -214,9 +214,20 @@ impl<'a> Chain<'a> {
                     invoked: self.early(operation.invoked),
                     number,
                 }),
-                Outcome::Refused { found } | Outcome::Read { found } => {
+                Outcome::Refused { found } => {
                     self.found(number, &operation, found, violations);
+                    // What it names still stands, so a duplicate that arrives later may be applied: where a grant had
+                    // run out and a registry that starts anew times it anew, or where a vacancy had not begun.
+                    let stands = matches!(found, Found::Record(state) if Some(state.index) == operation.names);
+                    if stands && operation.kind.is_change() {
+                        self.open.push(Open {
+                            names: operation.names,
+                            invoked: self.early(operation.invoked),
+                            number,
+                        });
+                    }
                 }
+                Outcome::Read { found } => self.found(number, &operation, found, violations),
                 _ => {}
             }
         }

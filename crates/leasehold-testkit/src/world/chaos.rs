@@ -103,6 +103,8 @@ impl Chaos {
             7 if self.pauses && one => Mishap::Wake,
             8 if self.crashes => Mishap::Crash,
             9 if self.disturbances => Mishap::Disturb,
+            // Of what happens to a cluster there is more.
+            5 | 7 | 10 if self.disturbances && kind == Kind::Native => Mishap::Disturb,
             10 if self.reboots && chance.below(3) == 0 => Mishap::Reboot,
             11 => Mishap::Weather,
             _ => return None,

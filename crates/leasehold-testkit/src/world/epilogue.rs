@@ -27,6 +27,9 @@ pub(crate) async fn watch(me: Process, name: &'static str, told: Told) {
     }
 }
 
+/// What pushes is only asked again every half minute.
+const QUIET: Duration = Duration::from_secs(36);
+
 fn shown(status: &Status) -> (u64, bool) {
     (status.index(), status.is_held())
 }
@@ -55,6 +58,8 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
         }
         judge.sleep(period / 4).await;
     }
+    // Before anything changes again, which would tell whoever has heard of nothing since the storm.
+    converge(&judge, period, told).await?;
     for name in NAMES {
         let manager = judge.manager();
         let capabilities = manager.capabilities().clone();
@@ -122,9 +127,19 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
                 "{name}: taken over {took:?} after a crash, more than {most:?}"
             )));
         }
-        drop(held.release().await);
+        third.believes(held.term());
+
+        // So it does where nobody waits: those who watch are told.
+        drop(held);
+        world.kill("third");
+        judge.sleep(most + slack).await;
+        if told_of(told, name).is_none_or(|last| last.is_some_and(|(_, held)| held)) {
+            return Err(Broken {
+                law: "watch is level-triggered",
+                seen: format!("{name}: a watch has not told within {most:?} that a crash freed it"),
+            });
+        }
     }
-    converge(&judge, told).await?;
     if world.registry().kept() > 0 {
         world.deserted(period * 20).await;
         let kept = world.registry().kept();
@@ -138,22 +153,28 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Watches converge on what stands, at the latest by their slow re-read.
-async fn converge(judge: &Process, told: &Told) -> Result<(), Broken> {
-    // What pushes is only asked again every half minute; what is polled has told by now.
-    let quiet = match judge.manager().capabilities().delivery {
-        Delivery::Poll(every) => every * 3,
-        _ => Duration::from_secs(36),
-    };
-    judge.sleep(quiet).await;
-    for name in NAMES {
-        let Ok(status) = judge.manager().status(name).await else {
-            return Err(late(format!("{name}: cannot be read in calm weather")));
+/// Watches converge on what stands, at the latest by their slow re-read, whatever notice was lost.
+async fn converge(judge: &Process, period: Duration, told: &Told) -> Result<(), Broken> {
+    let mut now = Vec::new();
+    for quiet in [QUIET, period * 4] {
+        judge.sleep(quiet).await;
+        now.clear();
+        for name in NAMES {
+            // Twice: whoever observes must have seen a record for its whole length to know that it has run out.
+            let Ok(status) = judge.manager().status(name).await else {
+                return Err(late(format!("{name}: cannot be read in calm weather")));
+            };
+            now.push((name, status.as_ref().map(shown)));
+        }
+    }
+    for (name, stands) in now {
+        let last = told_of(told, name);
+        // Where a native lease has run out, every reader has a number of his own for the vacancy.
+        let same = match (stands, last) {
+            (Some((_, false)) | None, Some(Some((_, held)))) => !held,
+            (stands, last) => last == Some(stands) || stands.is_none() && last.is_none(),
         };
-        let stands = status.as_ref().map(shown);
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = told.get(name).copied();
-        if last != Some(stands) {
+        if !same {
             return Err(Broken {
                 law: "watch is level-triggered",
                 seen: format!("{name}: {stands:?} stands, the watch told {last:?} last"),
@@ -161,4 +182,10 @@ async fn converge(judge: &Process, told: &Told) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+/// What the watch of a name has told last; none: nothing yet.
+fn told_of(told: &Told, name: &str) -> Option<Option<(u64, bool)>> {
+    let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.get(name).copied()
 }

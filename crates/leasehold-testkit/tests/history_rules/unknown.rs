@@ -144,6 +144,24 @@ fn refusals_show_what_stood() {
         .keeps();
 }
 
+/// A refusal that shows that what was named still stands does not tell what becomes of a duplicate: a grant that had run
+/// out may be one again where a registry that starts anew times it anew.
+#[test]
+fn unknown_a_refusal_while_the_named_record_stands_does_not_decide() {
+    let later = |found| {
+        one()
+            .then(
+                renew(1, (1100, 1200), 5)
+                    .lasting(PERIOD)
+                    .refused(found)
+                    .id(7),
+            )
+            .then(get(2, (1500, 1600), record(6, Some(5), true, Some(7))))
+    };
+    later(held(5, 5)).keeps();
+    later(Found::Unsaid).breaks(Rule::Unknown, "shows index 6");
+}
+
 #[test]
 fn a_history_may_begin_with_a_record() {
     let read = || {

@@ -60,7 +60,7 @@ impl Registry for NativeRegistry {
                 "leader changed"
             }
             1 | 2 => {
-                let length = while_(chance, 4000);
+                let length = while_(chance, 8000);
                 server.change_leader(length);
                 if chance.below(2) == 0 {
                     server.deposed_tells_nothing();

@@ -178,19 +178,25 @@ fn the_native_lease_of_an_unresolved_steal_is_left_to_run_out() {
     world.sim.block_on(async {
         let mut first = take(&world.b, "x", PERIOD).await;
         let index = first.index();
-        world.txns(&[Mishap::LoseReply]);
-        world.way.script().always = Some(Mishap::LoseReply);
-        let steal = world.a.steal_lease("x", "a", 0, SECOND * 2, index).await;
-        assert_eq!(steal.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
-        let stolen = world.way.script().sent[0][0];
-        // The first does not know yet, and believes to its own deadline: until then the name is not free.
         let deadline = first.deadline().unwrap();
-        while first.is_current() {
-            let busy = world.b.acquire_lease("x", "c", 0, PERIOD).await.unwrap();
-            assert!(busy.is_none(), "two lessees at once");
-            assert!(!world.way.script().revoked.contains(&stolen));
-            world.sleep(SECOND / 10).await;
-        }
+        world.way.script().always = Some(Mishap::LoseReply);
+        let steal = world.a.steal_lease("x", "a", 0, SECOND * 2, index);
+        // The first does not know yet, and believes to its own deadline: until then the name is not free.
+        let looking = async {
+            let mut looks = 0;
+            while first.is_current() {
+                let busy = world.b.acquire_lease("x", "c", 0, PERIOD).await.unwrap();
+                assert!(busy.is_none(), "two lessees at once");
+                world.sleep(SECOND / 10).await;
+                looks += 1;
+            }
+            looks
+        };
+        let (steal, looks) = join(steal, looking).await;
+        assert_eq!(steal.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        assert!(looks > 90, "{looks}");
+        let stolen = world.way.script().sent[0][0];
+        assert!(!world.way.script().revoked.contains(&stolen));
         assert!(world.door.now() >= deadline);
         assert!(first.renew(PERIOD).await.is_err());
         world.way.script().always = None;

@@ -1,0 +1,184 @@
+//! What is sent and what is not: which change goes with which request, beside which others, and for how long.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use leasehold_core::store::{Change, Store};
+use leasehold_core::{BootInstant, Door, ErrorKind, Lease, LeaseName, Manager, MemoryStore};
+use leasehold_testkit::sim::{Sim, SimDoor};
+use leasehold_testkit::{Fault, Faulty};
+
+const PERIOD: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(1);
+
+struct World {
+    sim: Sim,
+    door: Arc<SimDoor>,
+    memory: MemoryStore,
+    faulty: Faulty,
+    manager: Manager,
+}
+
+/// A registry whose requests carry so many changes, and a manager whose operations take that long at most.
+fn world(seed: u64, batch: usize, timeout: Duration) -> World {
+    let sim = Sim::new(seed);
+    let door = sim.door();
+    let memory = MemoryStore::new(door.clone());
+    let faulty = Faulty::new(Arc::new(memory.clone()), door.clone());
+    faulty.batch(batch);
+    let store: Arc<dyn Store> = Arc::new(faulty.clone());
+    let manager = Manager::builder(store, door.clone())
+        .timeout(timeout)
+        .build()
+        .unwrap();
+    World {
+        sim,
+        door,
+        memory,
+        faulty,
+        manager,
+    }
+}
+
+impl World {
+    async fn take(&self, name: &str, period: Duration) -> Lease {
+        let lease = self.manager.acquire_lease(name, "m", 0, period).await;
+        lease.unwrap().unwrap()
+    }
+
+    async fn sleep(&self, length: Duration) {
+        self.door.sleep_until(self.door.now().plus(length)).await;
+    }
+
+    /// When each change of this name was sent.
+    fn sent(&self, name: &str) -> Vec<BootInstant> {
+        let sent = self.faulty.sent().into_iter();
+        sent.filter(|sent| sent.change.name().as_str() == name)
+            .map(|sent| sent.at)
+            .collect()
+    }
+
+    /// So many requests that hang, each as long as a request may.
+    async fn hang(&self, count: usize) {
+        let acquire = async |i: usize| {
+            let name = LeaseName::new(format!("hangs/{i}")).unwrap();
+            for _ in 0..100 {
+                self.faulty.then_for(&name, Fault::Hang);
+            }
+            drop(self.manager.acquire_lease(name, "m", 0, PERIOD).await);
+        };
+        join_all((0..count).map(acquire)).await;
+    }
+}
+
+/// A request of many renewals that gets no answer is given up while there is time to send the renewals again: after half
+/// of the time-out.
+#[test]
+fn renew_all_sends_again_what_a_hanging_request_carried() {
+    let world = world(1, 1000, SECOND * 10);
+    world.sim.block_on(async {
+        let mut leases = [world.take("a", PERIOD).await, world.take("b", PERIOD).await];
+        world.faulty.then(Fault::Hang);
+        let start = world.door.now();
+        let results = world.manager.renew_all(leases.iter_mut(), PERIOD).await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        let took = world.door.now().since(start);
+        assert!(took >= SECOND * 5 && took < SECOND * 6, "{took:?}");
+    });
+}
+
+/// A record that leasehold did not write becomes its own by the renewal of whoever claims it: all of it is written, and
+/// says which reader it needs.
+#[test]
+fn a_foreign_record_becomes_ours_by_its_renewal() {
+    let world = world(2, 1000, SECOND * 10);
+    let name = LeaseName::new("x").unwrap();
+    let json = br#"{"MachineID":"fleet","Version":3}"#;
+    world.memory.plant(&name, json);
+    world.sim.block_on(async {
+        let index = world.manager.status("x").await.unwrap().unwrap().index();
+        let mut claim = world.manager.resume("x", index).await.unwrap();
+        claim.renew(PERIOD).await.unwrap();
+        claim.renew(PERIOD).await.unwrap();
+    });
+    let sent = world.faulty.sent();
+    let renewals: Vec<_> = sent
+        .iter()
+        .map(|sent| match &sent.change {
+            Change::Take(take) => (take.record.body.needs, take.same_body),
+            Change::Vacate(_) => panic!("nothing was released"),
+        })
+        .collect();
+    // Afterwards it is as any other: the store need not write its body again.
+    assert_eq!(renewals, [(1, false), (1, true)]);
+}
+
+/// A term that is over for its handle is not renewed, whatever the registry still says: nothing is sent.
+#[test]
+fn a_term_that_is_over_is_not_renewed() {
+    let world = world(3, 1000, SECOND * 10);
+    world.sim.block_on(async {
+        let mut one = world.take("one", PERIOD).await;
+        let mut many = world.take("many", PERIOD).await;
+        world.sleep(PERIOD).await;
+        assert!(world.door.now() >= many.deadline().unwrap());
+        let sent = world.faulty.sent().len();
+        let error = one.renew(PERIOD).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Expired);
+        let results = world.manager.renew_all([&mut many], PERIOD).await;
+        assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Expired);
+        assert_eq!(world.faulty.sent().len(), sent);
+    });
+}
+
+/// Beside a request that hangs there are three others at most, however many changes wait.
+#[test]
+fn requests_beside_one_that_hangs_are_bounded() {
+    let world = world(4, 1, SECOND * 10);
+    world.sim.block_on(world.hang(12));
+    assert_eq!(world.faulty.most_in_flight(), 4);
+    // They are all let go of again: what comes afterwards is sent at once, one request at a time.
+    world.faulty.heal();
+    world.sim.block_on(async {
+        world.sleep(PERIOD).await;
+        let start = world.door.now();
+        world.take("x", PERIOD).await.release().await.unwrap();
+        assert_eq!(world.door.now(), start);
+    });
+}
+
+/// A change whose time is over before it was sent never is, and is told so: not applied. Which waits on goes on waiting.
+#[test]
+fn a_change_that_waited_in_vain_is_not_sent() {
+    let world = world(5, 1, SECOND * 100);
+    world.sim.block_on(async {
+        let mut sooner = world.take("sooner", PERIOD).await;
+        let mut later = world.take("later", PERIOD).await;
+        let sent = world.faulty.sent().len();
+        let (short, moment) = (SECOND * 10, MOMENT / 2);
+        let start = world.door.now();
+        // By then as many requests hang as may.
+        let begin = start.plus(SECOND * 20);
+        let renewed = async |lease: &mut Lease, period: Duration| {
+            world.door.sleep_until(begin).await;
+            let error = lease.renew(period).await.unwrap_err();
+            let took = world.door.now().since(begin);
+            assert!(took >= period && took < period + moment / 2, "{took:?}");
+            error.kind()
+        };
+        let renewals = async {
+            // The one that came first waits a little longer than the other.
+            let later = renewed(&mut later, short + moment);
+            let sooner = renewed(&mut sooner, short);
+            let told = join(later, sooner).await;
+            assert_eq!(told, (ErrorKind::Unavailable, ErrorKind::Unavailable));
+        };
+        join(world.hang(4), renewals).await;
+        assert!(world.faulty.sent().len() > sent);
+        assert_eq!(world.sent("sooner").len(), 1);
+        assert_eq!(world.sent("later").len(), 1);
+    });
+}
