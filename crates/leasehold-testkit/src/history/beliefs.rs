@@ -1,8 +1,11 @@
-//! The rules about belief: intervals of different handles do not overlap, none resumes, each lies within its term.
+//! The rules about belief: intervals of different handles do not overlap, none resumes, each lies within its handle's
+//! grants, and ends before a release is sent.
 
+use super::cover::{Gap, Own};
 use super::records::History;
 use super::rules::{Rule, Violations, told};
-use super::terms::Term;
+use super::sent::{Release, Renewal, Sent};
+use super::terms::Terms;
 use super::types::{Belief, Time};
 
 /// Beliefs in the order in which they are looked at, and the releases that ended some of them.
@@ -11,20 +14,10 @@ pub(crate) struct Beliefs<'a> {
     error: Time,
     /// By name, process, handle and beginning.
     order: Vec<u32>,
-    /// By name, process and handle: the first release of each handle that had a belief.
-    releases: Vec<Release>,
+    sent: Sent,
     next: usize,
     joined: Vec<Joined>,
     pub(crate) count: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Release {
-    name: u32,
-    process: u32,
-    handle: u64,
-    invoked: Time,
-    number: u32,
 }
 
 /// A handle's belief, its pieces put together.
@@ -38,6 +31,16 @@ struct Joined {
     handle: u64,
     fence: u64,
     number: u32,
+}
+
+impl Joined {
+    /// The end of the instants that it is about.
+    fn last(&self) -> Time {
+        match self.open {
+            true => self.end.max(self.begin.saturating_add(1)),
+            false => self.end,
+        }
+    }
 }
 
 impl<'a> Beliefs<'a> {
@@ -55,31 +58,15 @@ impl<'a> Beliefs<'a> {
         let count = u32::try_from(beliefs.len()).unwrap_or(u32::MAX);
         let mut order: Vec<u32> = (0..count).collect();
         order.sort_unstable_by_key(|number| beliefs.get(*number as usize).map(key));
-        let mut releases = Vec::new();
-        if count > 0 {
-            for (number, row) in history.rows().iter().enumerate() {
-                if !row.is_clean_release() {
-                    continue;
-                }
-                let operation = row.unpack();
-                if let Some(handle) = operation.handle {
-                    releases.push(Release {
-                        name: operation.name.0,
-                        process: operation.process,
-                        handle,
-                        invoked: operation.invoked,
-                        number: u32::try_from(number).unwrap_or(u32::MAX),
-                    });
-                }
-            }
-        }
-        releases.sort_unstable();
-        releases.dedup_by_key(|release| (release.name, release.process, release.handle));
+        let sent = match beliefs.is_empty() {
+            true => Sent::default(),
+            false => Sent::gather(history),
+        };
         Self {
             history,
             error: history.header().error,
             order,
-            releases,
+            sent,
             next: 0,
             joined: Vec::new(),
             count: 0,
@@ -91,7 +78,7 @@ impl<'a> Beliefs<'a> {
         &mut self,
         number: u32,
         name: &str,
-        terms: &[Term],
+        terms: &Terms<'_>,
         oldest: Option<u64>,
         violations: &mut Violations,
     ) {
@@ -99,8 +86,10 @@ impl<'a> Beliefs<'a> {
         self.count += self.joined.len();
         let joined = std::mem::take(&mut self.joined);
         for belief in &joined {
-            self.within(belief, name, terms, oldest, violations);
-            self.released(belief, number, name, violations);
+            self.within(belief, number, name, (terms, oldest), violations);
+            if let Some(release) = self.sent.release((number, belief.process, belief.handle)) {
+                self.released(belief, release, name, violations);
+            }
         }
         self.joined = joined;
         self.overlap(name, violations);
@@ -161,21 +150,21 @@ impl<'a> Beliefs<'a> {
         }
     }
 
-    /// Within its term: not before its first grant, nor before a broken term is waited out, nor after its last grant.
+    /// Within its handle's grants: not before the first, nor before a broken term is waited out, nor when none of them
+    /// counts any more.
     fn within(
         &self,
         belief: &Joined,
+        number: u32,
         name: &str,
-        terms: &[Term],
-        oldest: Option<u64>,
+        (terms, oldest): (&Terms<'_>, Option<u64>),
         violations: &mut Violations,
     ) {
-        let place = terms.binary_search_by_key(&belief.fence, |term| term.fence);
-        let Some(term) = place.ok().and_then(|place| terms.get(place)) else {
-            // A term of before the history, or one of which no grant was recorded.
+        let Some(term) = terms.of(belief.fence) else {
+            // A term of before the history, or one of which no grant was recorded or is known to have been made.
             let before = self.history.header().continues
                 && oldest.is_none_or(|oldest| belief.fence <= oldest);
-            if !before {
+            if !before && !terms.unsure {
                 let what = format!(
                     "{} believed, but no grant has that fence",
                     self.told(belief)
@@ -184,42 +173,79 @@ impl<'a> Beliefs<'a> {
             }
             return;
         };
-        let latest_begin = belief.begin.saturating_add(self.error);
-        if latest_begin < term.believe {
+        if belief.begin.saturating_add(self.error) < term.believe {
             let what = format!(
                 "{} believed before {}, until when the broken term before it could be believed",
                 self.told(belief),
                 term.believe
             );
             violations.add(Rule::WaitedOut, name, what);
-        } else if latest_begin < term.since {
-            let what = format!(
-                "{} believed before {} can have been applied",
-                self.told(belief),
-                told(self.history, term.first)
-            );
-            violations.add(Rule::OneLessee, name, what);
+            return;
         }
-        if belief.end.saturating_sub(self.error) > term.end {
+        let handle = (belief.process, belief.handle);
+        let own = Own::of(terms.grants(term), term.anyone, handle, self.error);
+        if let Err(gap) = own.cover(belief.begin, belief.last()) {
+            let (rule, what) = match gap {
+                Gap::NoGrant => (
+                    Rule::OneLessee,
+                    "believed, but no grant of that term is its own".into(),
+                ),
+                Gap::Before(maker, claim) => (
+                    match claim {
+                        true => Rule::Claim,
+                        false => Rule::OneLessee,
+                    },
+                    format!(
+                        "believed before {} can have been applied",
+                        told(self.history, maker)
+                    ),
+                ),
+                Gap::After(end) => (
+                    Rule::StopsFirst,
+                    format!("believed after {end}, when its last grant had run out"),
+                ),
+            };
+            let what = format!("{} {what}", self.told(belief));
+            violations.add(rule, name, what);
+            return;
+        }
+        for renewal in self.sent.renewals((number, belief.process, belief.handle)) {
+            self.smaller(belief, renewal, own, name, violations);
+        }
+    }
+
+    /// While a renewal is unresolved the smaller deadline counts, and that is never undone but by a success.
+    fn smaller(
+        &self,
+        belief: &Joined,
+        renewal: &Renewal,
+        own: Own<'_>,
+        name: &str,
+        violations: &mut Violations,
+    ) {
+        let sent = renewal.invoked.saturating_add(self.error);
+        let over = renewal.until.saturating_add(self.error);
+        let resolved = renewal
+            .returned
+            .min(own.next_after(renewal.invoked, renewal.number));
+        if belief.last().min(resolved) > over.max(sent).max(belief.begin) {
             let what = format!(
-                "{} believed after {}, when the last grant of its term had run out",
+                "{} believed after {over}, although {} was sent before: the smaller deadline counts",
                 self.told(belief),
-                term.end
+                told(self.history, renewal.number)
             );
             violations.add(Rule::StopsFirst, name, what);
         }
     }
 
     /// A release ends belief before it is sent.
-    fn released(&self, belief: &Joined, name_number: u32, name: &str, violations: &mut Violations) {
-        let key = (name_number, belief.process, belief.handle);
-        let by = |release: &Release| (release.name, release.process, release.handle);
-        let Ok(place) = self.releases.binary_search_by_key(&key, by) else {
-            return;
-        };
-        let Some(release) = self.releases.get(place) else {
-            return;
-        };
+    fn released(
+        &self,
+        belief: &Joined,
+        release: &Release,
+        name: &str,
+        violations: &mut Violations,
+    ) {
         if belief.end > release.invoked {
             let what = format!(
                 "{} still believed when {} was sent at {}",

@@ -1,17 +1,17 @@
 //! The checker: one name after the other, each in time linear in its records but for sorting them by index.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use super::beliefs::Beliefs;
 use super::chain::{Chain, NONE};
+use super::clocks;
 use super::lines::ReadError;
 use super::records::History;
-use super::rules::{Report, Rule, Violations, told};
+use super::rules::{Report, Violations};
 use super::terms::Terms;
-use super::types::{Outcome, Time};
+use super::types::Outcome;
 
 /// Holds a history to the contract.
 ///
@@ -27,7 +27,7 @@ pub fn check(history: &History) -> Result<Report, Violations> {
         names: history.names(),
         ..Report::default()
     };
-    clocks(history, &mut violations);
+    clocks::check(history, &mut violations);
     let (numbers, ends) = by_name(history);
     let mut chain = Chain::new(history);
     let mut terms = Terms::new(history);
@@ -47,7 +47,7 @@ pub fn check(history: &History) -> Result<Report, Violations> {
         };
         terms.follow(name, &states, told);
         let oldest = states.first().and_then(|state| state.index);
-        beliefs.check(number, name, &terms.terms, oldest, &mut violations);
+        beliefs.check(number, name, &terms, oldest, &mut violations);
         report.terms += terms.terms.len();
         report.unknown += chain.open();
         for state in &states {
@@ -112,38 +112,4 @@ fn by_name(history: &History) -> (Vec<u32>, Vec<usize>) {
         }
     }
     (numbers, ends)
-}
-
-/// Between two readings of a process's own clock it kept to the declared drift.
-fn clocks(history: &History, violations: &mut Violations) {
-    let header = history.header();
-    let mut last: BTreeMap<u32, (u32, Time, Time)> = BTreeMap::new();
-    for (number, row) in history.rows().iter().enumerate() {
-        if !row.is_timed() {
-            continue;
-        }
-        let operation = row.unpack();
-        let Some(own) = operation.own else {
-            continue;
-        };
-        let number = u32::try_from(number).unwrap_or(NONE);
-        let reading = (number, operation.invoked, own);
-        let Some((other, invoked, before)) = last.insert(operation.process, reading) else {
-            continue;
-        };
-        let common = i128::from(operation.invoked) - i128::from(invoked);
-        let passed = i128::from(own) - i128::from(before);
-        // Readings are whole nanoseconds.
-        let drift = common.abs() * i128::from(header.drift_ppm) / 1_000_000 + 2;
-        let allowed = drift + 2 * i128::from(header.error);
-        if (passed - common).abs() > allowed {
-            let what = format!(
-                "between {} and {} the process's clock moved by {passed} ns in {common} ns: more than {} ppm apart",
-                told(history, other),
-                told(history, number),
-                header.drift_ppm
-            );
-            violations.add(Rule::Assumptions, "", what);
-        }
-    }
 }

@@ -26,10 +26,13 @@
 mod beliefs;
 mod chain;
 mod check;
+mod clocks;
+mod cover;
 mod lines;
 mod recorder;
 mod records;
 mod rules;
+mod sent;
 mod terms;
 mod types;
 

@@ -290,6 +290,11 @@ impl Row {
         self.kind == Kind::Release && self.standing != Standing::Proxy
     }
 
+    /// Whether a handle or claimant sent it to extend its term.
+    pub(crate) fn is_own_renewal(&self) -> bool {
+        self.kind == Kind::Renew && self.standing != Standing::Proxy
+    }
+
     pub(crate) fn unpack(&self) -> Operation {
         let has = |bit: u8| self.flags & bit != 0;
         let [first, second, third, fourth] = self.payload;

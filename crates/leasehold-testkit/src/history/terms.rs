@@ -2,23 +2,25 @@
 //! some point between two bounds, so a grant's end is bounded from below by its earliest application, and what followed
 //! it was too early if even its latest application was before that.
 
+use std::ops::Range;
+
 use super::chain::{NONE, Node};
+use super::cover::{self, Grant};
 use super::records::History;
 use super::rules::{Rule, Violations, told};
 use super::types::{Kind, Operation, Outcome, Standing, Time};
 
 /// A term, as far as beliefs depend on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Term {
     pub(crate) fence: u64,
-    /// The grant that began it.
-    pub(crate) first: u32,
-    /// When that was applied, at the earliest.
-    pub(crate) since: Time,
     /// When the waits before it are over, at the earliest.
     pub(crate) believe: Time,
-    /// When its last grant ran out, at the latest.
-    pub(crate) end: Time,
+    /// From when a grant of it stood of which nobody knows who made it: then anybody may believe, and how long is not
+    /// certain.
+    pub(crate) anyone: Option<Time>,
+    /// Its grants' places.
+    grants: Range<usize>,
 }
 
 /// Lower bounds of the two instants that go with a record.
@@ -34,7 +36,13 @@ pub(crate) struct Terms<'a> {
     error: Time,
     /// The handles of the current term, by process and number.
     handles: Vec<(u32, u64)>,
+    /// Some state was left by a change that nobody can name: of what term it was is not certain.
+    pub(crate) unsure: bool,
+    /// From when a grant stood whose fence nobody said.
+    nameless: Option<Time>,
     pub(crate) terms: Vec<Term>,
+    /// The grants of all terms, each term's together.
+    grants: Vec<Grant>,
 }
 
 impl<'a> Terms<'a> {
@@ -44,8 +52,22 @@ impl<'a> Terms<'a> {
             ppm: history.header().drift_ppm.into(),
             error: history.header().error,
             handles: Vec::new(),
+            unsure: false,
+            nameless: None,
             terms: Vec::new(),
+            grants: Vec::new(),
         }
+    }
+
+    /// The term of a fence.
+    pub(crate) fn of(&self, fence: u64) -> Option<&Term> {
+        let place = self.terms.binary_search_by_key(&fence, |term| term.fence);
+        self.terms.get(place.ok()?)
+    }
+
+    /// A term's grants, each handle's together.
+    pub(crate) fn grants(&self, term: &Term) -> &[Grant] {
+        self.grants.get(term.grants.clone()).unwrap_or_default()
     }
 
     /// At least so long a length takes, by whatever clock it was measured.
@@ -55,12 +77,15 @@ impl<'a> Terms<'a> {
 
     /// And at most.
     fn at_most(&self, length: u64) -> u64 {
-        length.saturating_add(scaled(length, self.ppm.saturating_mul(2)).saturating_add(1))
+        at_most(length, self.ppm)
     }
 
     pub(crate) fn follow(&mut self, name: &str, states: &[Node], violations: &mut Violations) {
         self.terms.clear();
+        self.grants.clear();
         self.handles.clear();
+        self.nameless = None;
+        self.unsure = false;
         let mut instants = Instants::default();
         let mut before: Option<&Node> = None;
         let mut highest = None;
@@ -83,11 +108,23 @@ impl<'a> Terms<'a> {
                 let returned = change.and_then(|change| change.returned);
                 self.waited(name, state, (wait, returned), instants, violations);
             }
+            if state.vague {
+                self.unsure = true;
+                // It may have been a renewal of the term before.
+                if let Some(term) = self.terms.last_mut() {
+                    term.anyone = term.anyone.or(Some(state.earliest));
+                }
+            }
             if state.held != Some(false) {
                 self.term(state, change.as_ref(), instants);
                 highest = highest.max(state.fence);
             }
             before = Some(state);
+        }
+        for term in &self.terms {
+            if let Some(grants) = self.grants.get_mut(term.grants.clone()) {
+                cover::settle(grants);
+            }
         }
     }
 
@@ -214,8 +251,7 @@ impl<'a> Terms<'a> {
         highest: Option<u64>,
         violations: &mut Violations,
     ) {
-        let begins = matches!(change.kind, Kind::Acquire | Kind::Steal);
-        if begins && state.fence.is_some() && state.fence <= highest {
+        if begins(change) && state.fence.is_some() && state.fence <= highest {
             let what = format!(
                 "{} was given the fence {}, although an earlier term had {}",
                 told(self.history, state.maker),
@@ -240,7 +276,8 @@ impl<'a> Terms<'a> {
             return;
         }
         let Some(handle) = change.handle.map(|handle| (change.process, handle)) else {
-            if matches!(change.kind, Kind::Acquire | Kind::Steal) {
+            // One that nobody numbered.
+            if begins(change) || change.standing == Standing::Claim {
                 self.handles.clear();
             }
             return;
@@ -266,37 +303,66 @@ impl<'a> Terms<'a> {
         }
     }
 
+    /// A grant that stood, in its term.
     fn term(&mut self, state: &Node, change: Option<&Operation>, instants: Instants) {
         let Some(fence) = state.fence else {
+            self.nameless = self.nameless.or(Some(state.earliest));
             return;
         };
-        let period = match change.map(|change| (change.outcome, change.period)) {
-            Some((Outcome::Granted { period, .. }, _)) => Some(period),
-            Some((_, period)) => period,
-            None => None,
-        };
-        let end = match period {
-            Some(period) if !state.vague => {
-                let counted = change.and_then(|change| change.counted);
-                let counted =
-                    counted.map_or(Time::MAX, |counted| counted.saturating_add(self.error));
-                counted
-                    .min(state.latest)
-                    .saturating_add(self.at_most(period))
-            }
-            _ => Time::MAX,
-        };
-        match self.terms.last_mut() {
-            Some(term) if term.fence == fence => term.end = term.end.max(end),
-            _ => self.terms.push(Term {
+        let nameless = self.nameless.take();
+        if self.terms.last().is_none_or(|term| term.fence != fence) {
+            let renewed = change.is_none_or(|change| change.kind == Kind::Renew);
+            let at = self.grants.len();
+            self.terms.push(Term {
                 fence,
-                first: state.maker,
-                since: state.earliest,
                 believe: instants.believe,
-                end,
-            }),
+                anyone: nameless.filter(|_| renewed),
+                grants: at..at,
+            });
+        }
+        let grant = change.filter(|_| !state.vague);
+        let grant = grant.map(|change| (change.standing, self.grant(state, change)));
+        let Some(term) = self.terms.last_mut() else {
+            return;
+        };
+        match grant {
+            Some((Standing::Proxy, _)) => {}
+            Some((_, grant)) => {
+                self.grants.push(grant);
+                term.grants.end = self.grants.len();
+            }
+            None => term.anyone = term.anyone.or(Some(state.earliest)),
         }
     }
+
+    fn grant(&self, state: &Node, change: &Operation) -> Grant {
+        let period = match change.outcome {
+            Outcome::Granted { period, .. } => Some(period),
+            _ => change.period,
+        };
+        let counted = change.counted.unwrap_or(Time::MAX);
+        let counts_from = counted.saturating_add(self.error).min(state.latest);
+        let until = |period| counts_from.saturating_add(self.at_most(period));
+        let returned = change.returned.filter(|_| change.applied().is_some());
+        Grant {
+            process: change.process,
+            handle: change.handle,
+            maker: state.maker,
+            claim: change.kind == Kind::Renew && change.standing == Standing::Claim,
+            from: state.earliest,
+            until: period.map_or(Time::MAX, until),
+            known: returned.unwrap_or(Time::MAX).saturating_add(self.error),
+        }
+    }
+}
+
+/// At most so long a length takes, by clocks that run this much apart from the common one.
+pub(crate) fn at_most(length: u64, ppm: u64) -> u64 {
+    length.saturating_add(scaled(length, ppm.saturating_mul(2)).saturating_add(1))
+}
+
+fn begins(change: &Operation) -> bool {
+    matches!(change.kind, Kind::Acquire | Kind::Steal)
 }
 
 fn scaled(length: u64, ppm: u64) -> u64 {

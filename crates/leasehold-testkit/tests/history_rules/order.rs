@@ -1,6 +1,6 @@
 //! Who followed whom: one lessee, index, fence.
 
-use leasehold_testkit::history::{Rule, Standing};
+use leasehold_testkit::history::{Operation, Rule, Standing};
 
 use crate::story::*;
 
@@ -93,6 +93,36 @@ fn one_lessee_belief_needs_a_grant() {
     one()
         .believes(1, 5, (9, 30))
         .breaks(Rule::OneLessee, "can have been applied");
+}
+
+/// Belief belongs to handles, not to fences.
+#[test]
+fn one_lessee_belief_needs_a_grant_of_its_own() {
+    let between = |p: u32, handle| {
+        one()
+            .then(renew(1, (500, 510), 5).granted(6, 5))
+            .believes(1, 5, (20, 400))
+            .believes_as((p, handle), 5, (420, 500))
+    };
+    // As if the first had claimed its own term.
+    let renewal = renew(1, (410, 420), 6).by(Standing::Claim).granted(7, 5);
+    let mut claimed = between(1, 9);
+    claimed.operations[1] = Operation {
+        handle: Some(9),
+        names: Some(5),
+        ..renewal
+    };
+    claimed.keeps();
+    between(1, 9).breaks(Rule::OneLessee, "no grant of that term is its own");
+    between(2, 2).breaks(Rule::OneLessee, "no grant of that term is its own");
+    // Nobody said which handle of the process made the grants.
+    let unsaid = |p| {
+        let mut unsaid = between(p, 9);
+        unsaid.operations = unsaid.operations.iter().map(|o| o.by_somebody()).collect();
+        unsaid
+    };
+    unsaid(1).keeps();
+    unsaid(2).breaks(Rule::OneLessee, "no grant of that term is its own");
 }
 
 #[test]

@@ -56,6 +56,17 @@ impl Story {
         self
     }
 
+    /// Process `p`'s other handle believes.
+    pub(crate) fn believes_as(
+        mut self,
+        (p, handle): (u32, u64),
+        fence: u64,
+        (begin, end): (u64, u64),
+    ) -> Self {
+        self.beliefs.push((p, handle, fence, begin, Some(end)));
+        self
+    }
+
     pub(crate) fn within(mut self, error: u64) -> Self {
         self.header = self.header.within(error);
         self
@@ -145,6 +156,13 @@ pub(crate) trait Say: Sized + Into<Operation> {
     fn id(self, attempt: u128) -> Operation {
         Operation {
             attempt: Some(Attempt(attempt)),
+            ..self.into()
+        }
+    }
+    /// Nobody said which handle it was.
+    fn by_somebody(self) -> Operation {
+        Operation {
+            handle: None,
             ..self.into()
         }
     }

@@ -98,6 +98,112 @@ fn lessee_stops_first_within_its_grants() {
         .breaks(Rule::StopsFirst, "had run out");
 }
 
+/// The newer grant counts, also where it ends sooner: from when its handle knew of it.
+#[test]
+fn lessee_stops_first_within_its_newest_grant() {
+    let renewed = |standing, until| {
+        one()
+            .then(
+                renew(1, (100, 110), 5)
+                    .by(standing)
+                    .granted(6, 5)
+                    .lasting(100),
+            )
+            .believes(1, 5, (20, until))
+    };
+    renewed(Standing::Handle, 211).keeps();
+    renewed(Standing::Handle, 212).breaks(Rule::StopsFirst, "had run out");
+    renewed(Standing::Handle, 213).within(1).keeps();
+    renewed(Standing::Handle, 214)
+        .within(1)
+        .breaks(Rule::StopsFirst, "had run out");
+    // A proxy's is none of its handle's business.
+    renewed(Standing::Proxy, 1010).keeps();
+    // Nor is one of which nobody said whose it was.
+    let mut somebodys = renewed(Standing::Handle, 1010);
+    somebodys.operations[1] = somebodys.operations[1].by_somebody();
+    somebodys.keeps();
+    // The handle may know of it as late as when its outcome came back; it had ended by then.
+    let late = |until| {
+        let renewed = renew(1, (100, 700), 5).granted(6, 5).lasting(10);
+        one().then(renewed).believes(1, 5, (20, until))
+    };
+    late(111).keeps();
+    late(112).breaks(Rule::StopsFirst, "the smaller deadline");
+}
+
+#[test]
+fn lessee_stops_first_by_the_smaller_deadline_while_a_renewal_is_unresolved() {
+    let asked = |outcome, until| {
+        one()
+            .then(renew(1, (100, 110), 5).lasting(100).came(outcome))
+            .believes(1, 5, (20, until))
+    };
+    let found = held(5, 5);
+    for outcome in [
+        Outcome::Unknown,
+        Outcome::NotApplied,
+        Outcome::Refused { found },
+    ] {
+        asked(outcome, 201).keeps();
+        asked(outcome, 202).breaks(Rule::StopsFirst, "the smaller deadline");
+    }
+    asked(Outcome::Unknown, 204)
+        .within(1)
+        .breaks(Rule::StopsFirst, "the smaller deadline");
+    asked(Outcome::Unknown, 203).within(1).keeps();
+    // A later one that succeeds counts anew; a proxy's does not count.
+    let again = |standing, until| {
+        asked(Outcome::NotApplied, until).then(renew(1, (150, 160), 5).by(standing).granted(6, 5))
+    };
+    again(Standing::Handle, 1160).keeps();
+    again(Standing::Proxy, 201).keeps();
+    again(Standing::Proxy, 202).breaks(Rule::StopsFirst, "the smaller deadline");
+    let proxys = renew(1, (100, 110), 5).by(Standing::Proxy).lasting(100);
+    one().then(proxys).believes(1, 5, (20, 1010)).keeps();
+}
+
+#[test]
+fn lessee_stops_first_between_two_grants() {
+    let renewed = |at| {
+        one()
+            .then(renew(1, (at, at + 10), 5).granted(6, 5))
+            .believes(1, 5, (20, at + 900))
+    };
+    renewed(500).keeps();
+    renewed(1021).keeps();
+    renewed(1022).breaks(Rule::StopsFirst, "had run out");
+    renewed(48_000).breaks(Rule::StopsFirst, "had run out");
+    renewed(1025).within(1).keeps();
+    renewed(1026)
+        .within(1)
+        .breaks(Rule::StopsFirst, "had run out");
+    renewed(1024)
+        .drifting(1000)
+        .breaks(Rule::StopsFirst, "had run out");
+    renewed(1023).drifting(1000).keeps();
+    // Its instant of beginning may lie between them as well.
+    let mut killed = one().then(renew(1, (1100, 1110), 5).granted(6, 5));
+    killed.beliefs.push((1, 1, 5, 1020, None));
+    killed.keeps();
+    killed.beliefs[0].3 = 1021;
+    killed.breaks(Rule::StopsFirst, "had run out");
+}
+
+#[test]
+fn lessee_stops_first_whatever_a_proxy_renews() {
+    let renewed = |p, standing| {
+        one()
+            .then(renew(p, (500, 510), 5).by(standing).granted(6, 5))
+            .believes(1, 5, (20, 1400))
+    };
+    renewed(1, Standing::Handle).keeps();
+    renewed(2, Standing::Proxy).breaks(Rule::StopsFirst, "had run out");
+    let mut shorter = renewed(2, Standing::Proxy);
+    shorter.beliefs[0].4 = Some(1020);
+    shorter.keeps();
+}
+
 #[test]
 fn lessee_stops_first_before_a_release_is_sent() {
     let released = |end, outcome| {
@@ -220,4 +326,25 @@ fn resuming_is_a_claim() {
     one()
         .then(other)
         .breaks(Rule::Claim, "acted as the term's handle");
+}
+
+/// A claim believes after its own renewal, and not by anybody else's grant.
+#[test]
+fn resuming_is_a_claim_until_its_own_renewal() {
+    let claimed = |begin| {
+        one()
+            .then(renew(2, (600, 610), 5).by(Standing::Claim).granted(6, 5))
+            .believes(1, 5, (20, 500))
+            .believes(2, 5, (begin, 1500))
+    };
+    claimed(600).keeps();
+    claimed(599).breaks(Rule::Claim, "can have been applied");
+    claimed(598).within(1).keeps();
+    claimed(597)
+        .within(1)
+        .breaks(Rule::Claim, "can have been applied");
+    // Whose number nobody said may be anybody's of the process.
+    let mut somebodys = claimed(600);
+    somebodys.operations[1] = somebodys.operations[1].by_somebody();
+    somebodys.keeps();
 }

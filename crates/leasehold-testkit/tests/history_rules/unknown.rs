@@ -223,6 +223,32 @@ fn assumptions_of_clocks_are_declared() {
     apart(1_004_700).drifting(200).within(50).keeps();
 }
 
+/// The bounds of all readings count, not only those of neighbours.
+#[test]
+fn assumptions_of_clocks_are_declared_over_all_readings() {
+    let readings = |own: fn(u64) -> u64| {
+        let read = |n| get(1, (n * 1000, n * 1000 + 1), Found::Nothing).own(own(n));
+        (0..200).map(read).fold(story().within(1000), Story::then)
+    };
+    readings(|n| n * 1000).keeps();
+    // Wrong by the declared error, now so, now so.
+    readings(|n| 7000 + n * 1000 + n % 2 * 2000).keeps();
+    readings(|n| n * 2000).breaks(Rule::Assumptions, "0 ppm");
+    readings(|n| n * 500).breaks(Rule::Assumptions, "0 ppm");
+    // In whichever order they were recorded.
+    let mut shuffled = readings(|n| n * 1000);
+    shuffled.operations.reverse();
+    shuffled.keeps();
+    let mut shuffled = readings(|n| n * 2000);
+    shuffled.operations.reverse();
+    shuffled.breaks(Rule::Assumptions, "0 ppm");
+    // Within the drift, however long.
+    readings(|n| n * 1001).drifting(1000).keeps();
+    readings(|n| n * 1020)
+        .drifting(1000)
+        .breaks(Rule::Assumptions, "1000 ppm");
+}
+
 /// What is told names the records: by number in memory, by line from a file.
 #[test]
 fn records_are_named() {
@@ -254,7 +280,38 @@ fn unknown_changes_are_given_the_benefit_of_the_doubt() {
         .then(steal(2, (25, 40), 5).lasting(10).unknown())
         .then(renew(1, (30, 40), 5).lasting(10).unknown())
         .then(get(3, (50, 60), record(7, None, true, None)));
-    either.then(again(3, (70, 80), 7).granted(8, 8)).keeps();
+    either
+        .clone()
+        .then(again(3, (70, 80), 7).granted(8, 8))
+        .keeps();
+    // Nor is anything certain of who may believe by it: the renewal's handle, or the thief.
+    let either = one()
+        .then(steal(2, (450, 510), 5).lasting(5000).unknown())
+        .then(renew(1, (500, 510), 5).lasting(PERIOD).unknown())
+        .then(get(3, (600, 700), record(7, None, true, None)));
+    either.clone().believes(1, 5, (20, 1400)).keeps();
+    either.clone().believes(2, 6, (1010, 1400)).keeps();
+    // Unless what is shown tells them apart.
+    let thief = either
+        .believes(1, 5, (20, 1400))
+        .then(get(3, (800, 900), held(7, 6)));
+    thief.breaks(Rule::StopsFirst, "had run out");
+    one()
+        .then(renew(2, (25, 40), 5).by(Standing::Proxy).unknown())
+        .then(renew(1, (30, 40), 5).unknown())
+        .then(get(3, (50, 60), record(7, None, true, None)))
+        .believes(1, 5, (20, 5000))
+        .keeps();
+    // One that somebody saw may be known to its handle; another handle's may not.
+    let seen = |p| {
+        let open = renew(p, (500, 510), 5).by(Standing::Claim);
+        one()
+            .then(open.lasting(PERIOD).unknown())
+            .then(get(3, (600, 700), held(6, 5)))
+            .believes(1, 5, (20, 1400))
+    };
+    seen(1).keeps();
+    seen(2).breaks(Rule::StopsFirst, "had run out");
     // A break, or the clean release.
     let broken = one().then(break_it(2, (25, 40), 5).unknown());
     let taken = |story: Story| {
