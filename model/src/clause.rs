@@ -12,7 +12,7 @@ macro_rules! clauses {
         impl Clause {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-            /// Its name, the same as that of the mutant in the code.
+            /// Its name, the same as that of the mutant in the code where there is one of just this clause.
             #[must_use]
             pub fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
             /// The clause, as it stands in the contract.

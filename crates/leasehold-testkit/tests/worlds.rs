@@ -14,7 +14,7 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
     }
 }
 
-fn every_law_holds(kind: Kind) -> Report {
+fn every_law_holds(kind: Kind) {
     let mut report = Report::default();
     for seed in seeds() {
         if let Some(failure) = simulate(kind, seed, None, false, &mut report).failure {
@@ -25,41 +25,29 @@ fn every_law_holds(kind: Kind) -> Report {
     assert!(report.beliefs > 5 * report.seeds, "{report:?}");
     assert!(report.operations > 100 * report.seeds, "{report:?}");
     assert!(report.accepted > report.seeds, "{report:?}");
+    // Which faults those are, the command says: in a thousand worlds none of their kind may be missing.
     assert!(report.faults.len() > 5, "{report:?}");
     assert_eq!(report.stale, 0);
-    report
 }
 
 #[test]
 fn every_law_holds_by_the_boot_clock() {
-    drop(every_law_holds(Kind::Boot));
+    every_law_holds(Kind::Boot);
 }
 
 #[test]
 fn every_law_holds_by_the_servers_wall_clock() {
-    drop(every_law_holds(Kind::Wall));
+    every_law_holds(Kind::Wall);
 }
 
 #[test]
 fn every_law_holds_by_observers_clocks() {
-    drop(every_law_holds(Kind::Observed));
+    every_law_holds(Kind::Observed);
 }
 
 #[test]
 fn every_law_holds_on_native_leases() {
-    let report = every_law_holds(Kind::Native);
-    // A transaction that a dead lease sinks is rare, and has a test of the store's own as well.
-    for fault in [
-        "lease extended by a new leader",
-        "keep-alive answered by a deposed leader",
-        "keep-alive answered during a revoke",
-        "warm native lease used",
-        "watch told of a compaction",
-        "notification lost",
-        "transaction sunk by a dead lease",
-    ] {
-        assert!(report.faults.contains_key(fault), "no {fault}: {report:?}");
-    }
+    every_law_holds(Kind::Native);
 }
 
 fn told(arguments: &[&str]) -> String {
@@ -112,6 +100,7 @@ fn ranges_are_resumed_where_they_stopped() {
 /// whoever is late.
 #[test]
 fn without_an_assumption_a_law_fails_and_the_fence_refuses() {
+    let mut refused = 0;
     for assumption in Assumption::ALL {
         let mut laws = std::collections::BTreeSet::new();
         let concerned = |kind: &Kind| assumption.concerns(*kind);
@@ -123,10 +112,12 @@ fn without_an_assumption_a_law_fails_and_the_fence_refuses() {
                 laws.extend(broken.into_iter().flatten().map(|broken| broken.law));
             }
             assert!(report.accepted > 0, "{assumption}: {report:?}");
+            refused += report.refused;
             if assumption.fence_holds(kind) {
                 assert_eq!(report.stale, 0, "{assumption}: {report:?}");
             }
         }
         assert!(laws.contains("one lessee"), "{assumption}: {laws:?}");
     }
+    assert!(refused > 0, "the fence had nobody to refuse");
 }
