@@ -14,7 +14,7 @@ use leasehold_core::store::{
 use leasehold_core::{AttemptId, BootInstant, Capabilities, EndedHow, LeaseName, Prefix, Result};
 
 use crate::history::{
-    Attempt, Found, Kind, Name, Operation, Outcome, Pending, Recorder, State, Time,
+    Attempt, Found, Kind, Name, Operation, Outcome, Pending, Recorder, Standing, State, Time,
 };
 
 /// A [`Store`] around another one that records what is asked and what is answered, for
@@ -27,6 +27,7 @@ pub struct Recorded {
     process: u32,
     clock: Arc<dyn Fn() -> Time + Send + Sync>,
     carried: Option<Arc<Carried>>,
+    senders: Option<Arc<dyn Senders>>,
     attempts: Arc<Mutex<Attempts>>,
 }
 
@@ -40,6 +41,30 @@ pub(crate) struct Carried {
 }
 
 type Stood = Box<dyn Fn(&LeaseName, u64) -> u64 + Send + Sync>;
+
+/// Who of a process sends what: a store is not told.
+pub(crate) trait Senders: fmt::Debug + Send + Sync {
+    /// The number of the handle that an acquire or a steal is to make.
+    fn handle(&self) -> u64;
+
+    /// It made it: the term's fence.
+    fn made(&self, name: &LeaseName, fence: u64, handle: u64);
+
+    /// Whose renewal or release this is, and on what grounds; none: nobody knows.
+    fn sender(&self, sent: &Sent<'_>) -> Option<(u64, Standing)>;
+}
+
+/// A renewal or release, as far as a store can see.
+#[derive(Debug)]
+pub(crate) struct Sent<'a> {
+    pub(crate) name: &'a LeaseName,
+    /// The index that it replaces.
+    pub(crate) index: u64,
+    /// The term.
+    pub(crate) fence: u64,
+    /// Whether a proxy sends it, where that can be told.
+    pub(crate) proxy: Option<bool>,
+}
 
 /// The changes that were sent.
 #[derive(Default)]
@@ -70,6 +95,7 @@ impl Recorded {
             process,
             clock: Arc::new(clock),
             carried: None,
+            senders: None,
             attempts: Arc::default(),
         }
     }
@@ -77,6 +103,12 @@ impl Recorded {
     /// In the registry another object carries each grant.
     pub(crate) fn carried(mut self, carried: Carried) -> Self {
         self.carried = Some(Arc::new(carried));
+        self
+    }
+
+    /// Who sends what is known.
+    pub(crate) fn sent_by(mut self, senders: Arc<dyn Senders>) -> Self {
+        self.senders = Some(senders);
         self
     }
 
@@ -100,9 +132,69 @@ impl Recorded {
                 false
             }
             Entry::Vacant(new) => {
+                let operation = self.sent(change, operation);
                 new.insert((self.recorder.begin(operation), false));
                 true
             }
+        }
+    }
+
+    /// The same with who sends it, and on what grounds.
+    fn sent(&self, change: &Change, mut operation: Operation) -> Operation {
+        let fence = match change {
+            Change::Take(take) => take.record.fence,
+            Change::Vacate(vacate) => vacate.record.body.ended.as_ref().and_then(|e| e.fence),
+        };
+        // Only a proxy's renewal holds the name for longer than it asks for, and only a handle or a claim releases.
+        let proxy = match change {
+            Change::Take(take) if take.record.period.is_none_or(|period| take.hold > period) => {
+                Some(true)
+            }
+            Change::Take(_) => None,
+            Change::Vacate(_) => Some(false),
+        };
+        if operation.kind == Kind::Renew && proxy == Some(true) {
+            operation.standing = Standing::Proxy;
+        }
+        let Some(senders) = &self.senders else {
+            return operation;
+        };
+        match (operation.kind, change.expect()) {
+            (Kind::Acquire | Kind::Steal, _) => operation.handle = Some(senders.handle()),
+            (Kind::Renew | Kind::Release, Expect::Index(index)) => {
+                let sent = Sent {
+                    name: change.name(),
+                    index,
+                    // A record of others has its index as its fence.
+                    fence: fence.unwrap_or(index),
+                    proxy,
+                };
+                if let Some((handle, standing)) = senders.sender(&sent) {
+                    operation.handle = Some(handle);
+                    operation.standing = standing;
+                }
+            }
+            _ => {}
+        }
+        operation
+    }
+
+    /// A record shows who made it: perhaps an acquire or steal of this process, which is known to have succeeded by that.
+    fn shown(&self, attempts: &Attempts, name: &LeaseName, seen: &Seen) {
+        let sent = seen
+            .record
+            .attempt
+            .and_then(|attempt| attempts.unresolved.get(&attempt));
+        if let Some((pending, _)) = sent {
+            self.made(name, seen.fence(), pending.operation());
+        }
+    }
+
+    fn made(&self, name: &LeaseName, fence: u64, operation: &Operation) {
+        if let (Some(senders), Some(handle)) = (&self.senders, operation.handle)
+            && matches!(operation.kind, Kind::Acquire | Kind::Steal)
+        {
+            senders.made(name, fence, handle);
         }
     }
 
@@ -110,6 +202,9 @@ impl Recorded {
     fn told(&self, change: &Change, first: bool, told: &Told, now: Time) {
         let shows = |seen: &Seen| seen.record.attempt == Some(change.attempt());
         let mut attempts = self.attempts();
+        if let Told::Refused { found: Some(found) } = told {
+            self.shown(&attempts, change.name(), found);
+        }
         // An answer to the first sending may come when another one is under way.
         let again = |(_, again): &(Pending, bool)| *again;
         let first = first
@@ -137,6 +232,10 @@ impl Recorded {
                 attempts.resolved.pop_front();
             }
             attempts.resolved.push_back(change.attempt());
+            if let (Change::Take(take), Told::Applied(applied)) = (change, told) {
+                let fence = take.record.fence_at(applied.index);
+                self.made(change.name(), fence, pending.operation());
+            }
             let from = match (told, &self.carried) {
                 (Told::Applied(applied), Some(carried)) => applied.counted_from.map(&carried.at),
                 _ => None,
@@ -279,6 +378,9 @@ impl Store for Recorded {
             let operation = Operation::new(self.process, own, Kind::Get, (self.clock)());
             let pending = self.recorder.begin(operation);
             let seen = self.inner.get(name, until).await;
+            if let Ok(Some(seen)) = &seen {
+                self.shown(&self.attempts(), name, seen);
+            }
             let found = match &seen {
                 Ok(seen) => self.found(name, seen.as_ref()),
                 Err(_) => Found::Unsaid,

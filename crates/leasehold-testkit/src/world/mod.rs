@@ -13,6 +13,7 @@ mod process;
 mod register;
 mod registry;
 mod resource;
+mod senders;
 mod simulate;
 mod slots;
 mod torture;

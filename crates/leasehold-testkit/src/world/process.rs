@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use leasehold_core::{Door, LeaseName, Manager, Term};
 
 use crate::chance::Chance;
-use crate::history::History;
+use crate::history::{History, Standing};
 use crate::sim::SimDoor;
 use crate::world::ledger::{Broken, Ledger};
 use crate::world::log::Log;
@@ -167,8 +167,23 @@ impl Process {
     /// Puts a new handle under the world's eyes, which from now on hold it to the laws of belief. The answer is for
     /// [`Process::forget`].
     pub fn believes(&self, term: Term) -> u64 {
+        self.watch(term, Standing::Handle)
+    }
+
+    /// The same for a claim, before it sends anything: it believes after its own renewal.
+    pub fn claims(&self, term: Term) -> u64 {
+        self.watch(term, Standing::Claim)
+    }
+
+    /// The same for what was only fetched, before it sends anything: it never believes.
+    pub fn fetched(&self, term: Term) -> u64 {
+        self.watch(term, Standing::Proxy)
+    }
+
+    fn watch(&self, term: Term, standing: Standing) -> u64 {
         let life = self.life();
-        self.common.witness().grant(&self.door, &life, term)
+        let mut witness = self.common.witness();
+        witness.grant(&self.door, &life, term, standing)
     }
 
     /// The handle is watched no longer: its guard is about to be dropped.

@@ -298,7 +298,7 @@ impl Actor {
             return;
         };
         // A proxy never believes: the world would see it.
-        let key = self.me.believes(proxy.term());
+        let key = self.me.fetched(proxy.term());
         if self.me.below(2) == 0 {
             let period = self.a_period();
             drop(self.call("proxy renew", proxy.renew(period)).await);
@@ -323,7 +323,7 @@ impl Actor {
         let Some(Ok(mut lease)) = called.await else {
             return;
         };
-        let key = self.me.believes(lease.term());
+        let key = self.me.claims(lease.term());
         if self.me.below(4) == 0 {
             return drop(self.call("release of a claim", lease.release()).await);
         }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use leasehold_core::{BootInstant, LeaseName, Term};
 
+use crate::history::Standing;
 use crate::sim::{Sim, SimDoor};
 use crate::world::ledger::{Broken, Turn};
 use crate::world::log::{Log, Stamp};
+use crate::world::senders::Unwatched;
 
 /// Watches every handle of a world. It asks what users ask (`is_current`) and nothing else: where it looks ahead, it
 /// asks the handle at that time.
@@ -19,6 +21,7 @@ pub(crate) struct Witness {
     handles: BTreeMap<u64, Handle>,
     of_process: BTreeMap<u64, Vec<u64>>,
     next: u64,
+    pub(crate) unwatched: Unwatched,
     /// When two handles of a name would believe at once, if nothing happens until then.
     conflict: Option<(Duration, u64, u64)>,
     pub(crate) broken: Vec<Broken>,
@@ -31,7 +34,7 @@ pub(crate) struct Witness {
 pub(crate) struct Belief {
     /// The name.
     pub(crate) name: LeaseName,
-    /// The handle, numbered in the order of their grants.
+    /// The handle, numbered in the order in which grants were asked for.
     pub(crate) handle: u64,
     /// Its process, numbered in the order of their starts.
     pub(crate) process: u64,
@@ -48,6 +51,7 @@ struct Handle {
     process: u64,
     door: Arc<SimDoor>,
     term: Term,
+    standing: Standing,
     shown: Shown,
     /// From when until when it believes, in true time, as long as nothing else happens.
     belief: Option<(Duration, Duration)>,
@@ -75,16 +79,32 @@ impl Witness {
             handles: BTreeMap::new(),
             of_process: BTreeMap::new(),
             next: 1,
+            unwatched: Unwatched::default(),
             conflict: None,
             broken: Vec::new(),
             beliefs: Vec::new(),
         }
     }
 
-    /// A new handle.
-    pub(crate) fn grant(&mut self, door: &Arc<SimDoor>, who: &str, term: Term) -> u64 {
-        let key = self.next;
+    /// The next handle's number.
+    pub(crate) fn number(&mut self) -> u64 {
+        let number = self.next;
         self.next += 1;
+        number
+    }
+
+    /// A new handle, claim or proxy.
+    pub(crate) fn grant(
+        &mut self,
+        door: &Arc<SimDoor>,
+        who: &str,
+        term: Term,
+        standing: Standing,
+    ) -> u64 {
+        let made = self.unwatched.made(door.id(), term.name(), term.fence());
+        let made =
+            made.filter(|made| standing == Standing::Handle && !self.handles.contains_key(made));
+        let key = made.unwrap_or_else(|| self.number());
         self.of_process.entry(door.id()).or_default().push(key);
         self.handles.insert(
             key,
@@ -93,12 +113,22 @@ impl Witness {
                 process: door.id(),
                 door: door.clone(),
                 term,
+                standing,
                 shown: (None, None, false),
                 belief: None,
                 over: false,
             },
         );
         key
+    }
+
+    /// A process's handles, claims and proxies.
+    pub(crate) fn watched(&self, process: u64) -> impl Iterator<Item = (u64, Standing, &Term)> {
+        let keys = self.of_process.get(&process).into_iter().flatten();
+        keys.filter_map(|key| {
+            let handle = self.handles.get(key)?;
+            Some((*key, handle.standing, &handle.term))
+        })
     }
 
     /// The terms of a process's handles that are not over.
@@ -114,6 +144,10 @@ impl Witness {
         if let Some(handle) = self.handles.remove(&key) {
             if let Some(keys) = self.of_process.get_mut(&handle.process) {
                 keys.retain(|other| *other != key);
+            }
+            if handle.standing != Standing::Handle {
+                let (name, fence) = (handle.term.name(), handle.term.fence());
+                self.unwatched.forget(handle.process, name, fence);
             }
             self.close(now, key, &handle);
             self.look_ahead(now);

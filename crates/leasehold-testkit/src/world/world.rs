@@ -21,6 +21,7 @@ use crate::world::log::Log;
 use crate::world::net::{Net, Weather};
 use crate::world::process::{Common, Process, Service, State};
 use crate::world::registry::{Registry, Scene};
+use crate::world::senders::OfProcess;
 use crate::world::witness::Witness;
 
 /// A simulated world: processes and a registry, driven by one seed.
@@ -232,6 +233,10 @@ impl World {
             let mut recorded = Recorded::new(store, self.recorder(), number, move || {
                 nanos(wire.truth_now())
             });
+            recorded = recorded.sent_by(Arc::new(OfProcess {
+                common: self.common.clone(),
+                process: door.id(),
+            }));
             if self.kind.carries() {
                 let (door, ledger) = (door.clone(), self.common.ledger.clone());
                 recorded = recorded.carried(Carried {
