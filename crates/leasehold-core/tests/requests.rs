@@ -90,6 +90,26 @@ fn renew_all_sends_again_what_a_hanging_request_carried() {
     });
 }
 
+/// A renewal of many that goes on being resolved after its answer is outstanding: a shutdown waits for it.
+#[test]
+fn a_shutdown_waits_for_renewals_that_are_being_resolved() {
+    let world = world(6, 1000, SECOND * 10);
+    world.sim.block_on(async {
+        let mut leases = [world.take("a", PERIOD).await, world.take("b", PERIOD).await];
+        world.faulty.always(Some(Fault::Lose));
+        let results = world.manager.renew_all(leases.iter_mut(), PERIOD).await;
+        for result in results {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        }
+        let start = world.door.now();
+        let error = world.manager.shutdown(SECOND).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(world.door.now().since(start) >= SECOND);
+        world.faulty.heal();
+        world.manager.shutdown(SECOND * 10).await.unwrap();
+    });
+}
+
 /// A record that leasehold did not write becomes its own by the renewal of whoever claims it: all of it is written, and
 /// says which reader it needs.
 #[test]
