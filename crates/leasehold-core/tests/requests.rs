@@ -154,6 +154,32 @@ fn a_term_that_is_over_is_not_renewed() {
     });
 }
 
+/// A grant that is learnt only after its deadline, as the process was stopped meanwhile, is given back and not used.
+#[test]
+fn a_grant_that_is_learnt_too_late_is_given_back() {
+    let world = world(7, 1000, PERIOD * 10);
+    world.faulty.then(Fault::DelaySend(PERIOD / 2));
+    let told = Arc::new(std::sync::Mutex::new(None));
+    let (manager, slot) = (world.manager.clone(), told.clone());
+    world.sim.spawn(&world.door, async move {
+        let lease = manager.acquire_lease("x", "m", 0, PERIOD).await;
+        *slot.lock().unwrap() = Some(lease);
+    });
+    world.sim.advance(PERIOD / 4);
+    world.door.freeze();
+    world.sim.advance(PERIOD * 2);
+    // It is sent and granted now, for a whole period.
+    world.door.thaw();
+    world.sim.advance(MOMENT);
+    let error = told.lock().unwrap().take().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired);
+    assert_eq!(world.sent("x").len(), 2, "the grant and its release");
+    world.sim.block_on(async {
+        let status = world.manager.status("x").await.unwrap().unwrap();
+        assert!(status.is_vacant());
+    });
+}
+
 /// Beside a request that hangs there are three others at most, however many changes wait.
 #[test]
 fn requests_beside_one_that_hangs_are_bounded() {
