@@ -22,8 +22,8 @@ use crate::time::BootInstant;
 #[derive(Clone)]
 pub struct Term {
     shared: Arc<Shared>,
-    /// In views that were handed out, not in core's own: whether anybody may still be at work under the term.
-    view: Option<Arc<()>>,
+    /// In views that were handed out, not in core's own: counted, as somebody may still be at work under the term.
+    _view: Option<Arc<()>>,
 }
 
 struct Shared {
@@ -99,7 +99,7 @@ impl Term {
                 view: Arc::default(),
                 state: Mutex::new(state),
             }),
-            view: None,
+            _view: None,
         }
     }
 
@@ -267,14 +267,13 @@ impl Term {
     pub(crate) fn view(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            view: Some(self.shared.view.clone()),
+            _view: Some(self.shared.view.clone()),
         }
     }
 
-    /// Whether views that were handed out are still alive.
+    /// Whether views that were handed out are still alive. Asked of core's own, which is none.
     pub(crate) fn is_viewed(&self) -> bool {
-        let own = 1 + usize::from(self.view.is_some());
-        Arc::strong_count(&self.shared.view) > own
+        Arc::strong_count(&self.shared.view) > 1
     }
 }
 

@@ -126,8 +126,8 @@ pub(crate) fn known(
     })
 }
 
-/// Whether a refusal says nothing about earlier sends of a change: the vacancy that it names still stands and has only
-/// not begun, so an earlier send that arrives later may be applied. What has moved on never comes back. A grant that has
+/// Whether a refusal says nothing about earlier sends of a change: the vacancy that it names still stands and is none for
+/// the moment (the registry's clock was set back), so an earlier send that arrives later may be applied. What has moved on never comes back. A grant that has
 /// run out may be one again, where a registry that starts anew times it anew; but what is left then of a late renewal,
 /// steal or release nobody believes, and it runs out by itself: the sooner answer is worth more.
 fn may_yet_be_vacant(change: &Change, found: Option<&Seen>) -> bool {

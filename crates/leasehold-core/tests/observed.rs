@@ -143,6 +143,31 @@ fn a_grant_without_its_length_counts_as_held() {
     });
 }
 
+/// A wait counts from when it was first seen, also where the record says nothing else.
+#[test]
+fn a_wait_without_a_hold_is_waited_out() {
+    let sim = Sim::new(2);
+    let door = sim.door();
+    let register = MemoryRegister::new();
+    let observed = Observed::new(register.clone(), door.clone());
+    let manager = Manager::builder(Arc::new(observed), door.clone())
+        .build()
+        .unwrap();
+    let (wait, period) = (Duration::from_secs(5), Duration::from_secs(10));
+    let tombstone = br#"{"needs":1,"index":7,"wait":5000000}"#;
+    register.plant(&LeaseName::new("x").unwrap(), tombstone);
+    sim.block_on(async {
+        let end = door.now().plus(wait);
+        assert!(!manager.status("x").await.unwrap().unwrap().is_vacant());
+        door.sleep_until(end.minus(Duration::from_millis(10))).await;
+        let early = manager.acquire_lease("x", "m", 0, period).await.unwrap();
+        assert!(early.is_none());
+        door.sleep_until(end.plus(Duration::from_millis(10))).await;
+        let lease = manager.acquire_lease("x", "m", 0, period).await.unwrap();
+        assert!(lease.is_some());
+    });
+}
+
 /// *The index only grows*, and stays below 2^53: what would be written behind the last one could not be read again, and
 /// the name would be held for ever.
 #[test]

@@ -90,6 +90,26 @@ fn renew_all_sends_again_what_a_hanging_request_carried() {
     });
 }
 
+/// A renewal of many that goes on being resolved after its answer is outstanding: a shutdown waits for it.
+#[test]
+fn a_shutdown_waits_for_renewals_that_are_being_resolved() {
+    let world = world(6, 1000, SECOND * 10);
+    world.sim.block_on(async {
+        let mut leases = [world.take("a", PERIOD).await, world.take("b", PERIOD).await];
+        world.faulty.always(Some(Fault::Lose));
+        let results = world.manager.renew_all(leases.iter_mut(), PERIOD).await;
+        for result in results {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        }
+        let start = world.door.now();
+        let error = world.manager.shutdown(SECOND).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(world.door.now().since(start) >= SECOND);
+        world.faulty.heal();
+        world.manager.shutdown(SECOND * 10).await.unwrap();
+    });
+}
+
 /// A record that leasehold did not write becomes its own by the renewal of whoever claims it: all of it is written, and
 /// says which reader it needs.
 #[test]
@@ -131,6 +151,32 @@ fn a_term_that_is_over_is_not_renewed() {
         let results = world.manager.renew_all([&mut many], PERIOD).await;
         assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Expired);
         assert_eq!(world.faulty.sent().len(), sent);
+    });
+}
+
+/// A grant that is learnt only after its deadline, as the process was stopped meanwhile, is given back and not used.
+#[test]
+fn a_grant_that_is_learnt_too_late_is_given_back() {
+    let world = world(7, 1000, PERIOD * 10);
+    world.faulty.then(Fault::DelaySend(PERIOD / 2));
+    let told = Arc::new(std::sync::Mutex::new(None));
+    let (manager, slot) = (world.manager.clone(), told.clone());
+    world.sim.spawn(&world.door, async move {
+        let lease = manager.acquire_lease("x", "m", 0, PERIOD).await;
+        *slot.lock().unwrap() = Some(lease);
+    });
+    world.sim.advance(PERIOD / 4);
+    world.door.freeze();
+    world.sim.advance(PERIOD * 2);
+    // It is sent and granted now, for a whole period.
+    world.door.thaw();
+    world.sim.advance(MOMENT);
+    let error = told.lock().unwrap().take().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired);
+    assert_eq!(world.sent("x").len(), 2, "the grant and its release");
+    world.sim.block_on(async {
+        let status = world.manager.status("x").await.unwrap().unwrap();
+        assert!(status.is_vacant());
     });
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal};
 use leasehold_core::{
-    BootInstant, Capabilities, Door, Error, ErrorKind, LeaseName, Prefix, Result, Store,
+    BootInstant, Capabilities, Door, Drift, Error, ErrorKind, LeaseName, Prefix, Result, Store,
 };
 
 use crate::chance::Chance;
@@ -81,6 +81,7 @@ struct Script {
     hang_reads: bool,
     drop_signals: bool,
     batch: Option<usize>,
+    drift: Option<Drift>,
     requests: u64,
     in_flight: u32,
     most_in_flight: u32,
@@ -164,6 +165,19 @@ impl Faulty {
     pub fn batch(&self, size: usize) -> &Self {
         self.script().batch = Some(size);
         self
+    }
+
+    /// Claims another drift than the store's own.
+    pub fn drift(&self, drift: Drift) -> &Self {
+        self.script().drift = Some(drift);
+        self
+    }
+
+    fn claims(&self, mut capabilities: Capabilities) -> Capabilities {
+        let script = self.script();
+        capabilities.batch = script.batch.unwrap_or(capabilities.batch);
+        capabilities.drift = script.drift.unwrap_or(capabilities.drift);
+        capabilities
     }
 
     /// Everything that was sent so far, in order.
@@ -324,15 +338,11 @@ impl Drop for InFlight<'_> {
 
 impl Store for Faulty {
     fn declared(&self) -> Capabilities {
-        let mut capabilities = self.inner.declared();
-        capabilities.batch = self.script().batch.unwrap_or(capabilities.batch);
-        capabilities
+        self.claims(self.inner.declared())
     }
 
     fn connected(&self) -> Capabilities {
-        let mut capabilities = self.inner.connected();
-        capabilities.batch = self.script().batch.unwrap_or(capabilities.batch);
-        capabilities
+        self.claims(self.inner.connected())
     }
 
     fn location(&self) -> String {

@@ -85,6 +85,14 @@ fn ranges_are_resumed_where_they_stopped() {
     let whole = told(&["--store", "boot", "--seeds", "1..=6"]);
     let parts = [run("1..=4"), run("1..=6")];
     assert_eq!(run("1..=6"), "boot: done up to seed 6\n");
+    // Progress of other seeds is none of these.
+    let arguments = [
+        "simulate", "--store", "boot", "--seeds", "2..=6", "--resume", &file,
+    ];
+    let mut other = Command::new(env!("CARGO_BIN_EXE_leasehold-testkit"));
+    let other = other.args(arguments).output().unwrap();
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    assert!(String::from_utf8_lossy(&other.stderr).contains("of seeds from 1 on"));
     std::fs::remove_dir_all(&folder).unwrap();
     // Every seed adds its own to the sum of traces, once.
     let sum = |text: &str| {

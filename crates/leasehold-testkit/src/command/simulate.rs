@@ -42,7 +42,7 @@ pub(crate) struct Options {
     jobs: Option<usize>,
     /// Keeps in this file how far each kind has come, and goes on from there: with the same first seed, and the same
     /// program.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "broken")]
     resume: Option<PathBuf>,
 }
 
@@ -101,7 +101,7 @@ fn simulate(kind: Kind, options: &Options) -> std::io::Result<bool> {
     let mut seeds = options.seeds.clone();
     let out = &mut std::io::stdout();
     let progress = match &options.resume {
-        Some(path) => Some(Progress::open(path, kind, options.broken, seeds.start)?),
+        Some(path) => Some(Progress::open(path, kind, seeds.start)?),
         None => None,
     };
     if let Some(progress) = &progress {
