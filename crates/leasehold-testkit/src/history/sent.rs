@@ -87,15 +87,14 @@ impl Sent {
 
 fn renewal(history: &History, operation: &Operation, key: Key, number: u32) -> Option<Renewal> {
     let header = history.header();
-    // What was granted may be longer than what was asked for, and may have been known before that was recorded.
-    let (period, returned) = match operation.outcome {
-        Outcome::Granted { period, .. } => {
-            let asked = operation.period.unwrap_or(period);
-            (asked.max(period), operation.returned)
-        }
-        _ if operation.applied().is_some() => (operation.period?, operation.returned),
-        _ => (operation.period?, None),
+    // What was granted may be longer than what was asked for, and may have been known before that was recorded. It may be
+    // shorter too, down to nothing where what carried it was gone: until that is known what was asked for counts.
+    let asked = operation.period?;
+    let period = match operation.outcome {
+        Outcome::Granted { period, .. } => asked.max(period),
+        _ => asked,
     };
+    let returned = operation.returned.filter(|_| operation.applied().is_some());
     let returned = returned.unwrap_or(Time::MAX);
     let lasts = at_most(period, header.drift_ppm.into());
     let until = operation

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leasehold_core::{Delivery, Door, LockAttempt, Status};
+use leasehold_core::{Attempt, Delivery, Door, LockAttempt, Request, Status};
 
 use crate::world::ledger::Broken;
 use crate::world::process::Process;
@@ -59,7 +59,8 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
         judge.sleep(period / 4).await;
     }
     // Before anything changes again, which would tell whoever has heard of nothing since the storm.
-    converge(&judge, period, told).await?;
+    converge(world, &judge, told).await?;
+    re_read(world, &judge, told).await?;
     for name in NAMES {
         let manager = judge.manager();
         let capabilities = manager.capabilities().clone();
@@ -154,9 +155,9 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
 }
 
 /// Watches converge on what stands, at the latest by their slow re-read, whatever notice was lost.
-async fn converge(judge: &Process, period: Duration, told: &Told) -> Result<(), Broken> {
+async fn converge(world: &World, judge: &Process, told: &Told) -> Result<(), Broken> {
     let mut now = Vec::new();
-    for quiet in [QUIET, period * 4] {
+    for quiet in [QUIET, world.kind().period() * 4] {
         judge.sleep(quiet).await;
         now.clear();
         for name in NAMES {
@@ -171,8 +172,8 @@ async fn converge(judge: &Process, period: Duration, told: &Told) -> Result<(), 
         let last = told_of(told, name);
         // Where a native lease has run out, every reader has a number of his own for the vacancy.
         let same = match (stands, last) {
-            (Some((_, false)) | None, Some(Some((_, held)))) => !held,
-            (stands, last) => last == Some(stands) || stands.is_none() && last.is_none(),
+            (Some((_, false)) | None, Some(Some((_, held)))) if world.kind().carries() => !held,
+            (stands, last) => last == Some(stands),
         };
         if !same {
             return Err(Broken {
@@ -180,6 +181,31 @@ async fn converge(judge: &Process, period: Duration, told: &Told) -> Result<(), 
                 seen: format!("{name}: {stands:?} stands, the watch told {last:?} last"),
             });
         }
+    }
+    Ok(())
+}
+
+/// What a notification that is lost would have told, a slow re-read tells.
+async fn re_read(world: &World, judge: &Process, told: &Told) -> Result<(), Broken> {
+    let [name, ..] = NAMES;
+    world.lose_notices(true);
+    let request = Request::new(name, QUIET * 2);
+    let Ok(Attempt::Acquired(lease)) = judge.manager().try_acquire(request).await else {
+        return Err(late(format!("{name}: not vacant after {QUIET:?} of quiet")));
+    };
+    let (key, index) = (judge.believes(lease.term()), lease.index());
+    judge.sleep(QUIET).await;
+    let last = told_of(told, name);
+    world.lose_notices(false);
+    judge.forget(key);
+    drop(lease.release().await);
+    if last != Some(Some((index, true))) {
+        return Err(Broken {
+            law: "watch is level-triggered",
+            seen: format!(
+                "{name}: {last:?} was told {QUIET:?} after a grant of which no notice came"
+            ),
+        });
     }
     Ok(())
 }

@@ -513,6 +513,14 @@ impl World {
         self.common.state().stopping = true;
     }
 
+    /// In calm weather but for one thing: no notification arrives any more, or all do again.
+    pub(crate) fn lose_notices(&self, lose: bool) {
+        self.net.weather(Weather {
+            lose_notice: if lose { 1000 } else { 0 },
+            ..Weather::default()
+        });
+    }
+
     fn recorder(&self) -> Recorder {
         let recorder = self.recorder.lock();
         recorder.unwrap_or_else(PoisonError::into_inner).clone()

@@ -159,6 +159,17 @@ fn lessee_stops_first_by_the_smaller_deadline_while_a_renewal_is_unresolved() {
     again(Standing::Handle, 1160).keeps();
     again(Standing::Proxy, 201).keeps();
     again(Standing::Proxy, 202).breaks(Rule::StopsFirst, "the smaller deadline");
+    // What was granted is not what was asked for: nothing at all, where what carried it was gone by then.
+    let nothing = Outcome::Granted {
+        index: 6,
+        fence: 5,
+        period: 0,
+        wait: 0,
+    };
+    one()
+        .then(renew(1, (100, 900), 5).came(nothing))
+        .believes(1, 5, (20, 890))
+        .keeps();
     let proxys = renew(1, (100, 110), 5).by(Standing::Proxy).lasting(100);
     one().then(proxys).believes(1, 5, (20, 1010)).keeps();
 }
