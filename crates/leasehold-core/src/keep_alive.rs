@@ -23,7 +23,8 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Renews at a third of the lease's own period, with jitter; retries until the deadline.
+    /// Renews at a third of the lease's own period, with jitter, or at half of what the margin leaves of it where that is
+    /// sooner; retries until the deadline.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
