@@ -8,13 +8,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use leasehold_core::{Door, LeaseName, Store};
 
-use super::api::{Attach, Op, Txn};
-use super::keys::Keys;
 use super::reach::Straight;
 use super::registry::{LEAST, PPM};
 use super::server::Server;
-use super::store::NativeStore;
 use crate::harness::{Fixture, TestTime};
+use leasehold_etcd::EtcdStore;
+use leasehold_etcd::api::{Attach, Op, Txn};
+use leasehold_etcd::keys::Keys;
 
 /// A registry of etcd's kind whose way is always clear. The first client's clock is the server's too.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Fixture for NativeSim {
             door: door.clone(),
             server,
         });
-        let store = NativeStore::new(api, door, Duration::from_secs(LEAST), PPM);
+        let store = EtcdStore::new(api, door, Duration::from_secs(LEAST), PPM);
         ready(Arc::new(store) as Arc<dyn Store>).boxed()
     }
 

@@ -9,9 +9,11 @@ use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::BoxStream;
 use leasehold_core::{BootInstant, Door};
 
-use super::api::{Api, Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
 use super::server::Server;
 use crate::world::{Link, Missed};
+use leasehold_etcd::api::{
+    Api, Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn,
+};
 
 /// A client of the cluster by a process's way through the network.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use leasehold_core::{Door, Store};
 
 use super::reach::ByNet;
 use super::server::Server;
-use super::store::NativeStore;
 use crate::chance::Chance;
 use crate::world::{Assumption, Link, Registry, Scene};
+use leasehold_etcd::EtcdStore;
 
 /// How far each clock may run from true time, in parts per million.
 pub const PPM: u32 = 10_000;
@@ -46,7 +46,7 @@ impl Registry for NativeRegistry {
         let server = self.server.clone();
         let api = Arc::new(ByNet { link, server });
         let least = Duration::from_secs(LEAST);
-        Arc::new(NativeStore::new(api, door, least, PPM))
+        Arc::new(EtcdStore::new(api, door, least, PPM))
     }
 
     fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::{BootInstant, Door};
 
-use super::api::{Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
 use super::state::State;
 use crate::chance::Chance;
 use crate::world::{Ledger, Log};
+use leasehold_etcd::api::{Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
 
 /// The cluster. A request that is answered none is not answered: nobody who could is there.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use leasehold_core::{LeaseName, Record};
 
-use super::api::{
-    Attach, Compare, Done, Entry, Failed, Gave, Granted, Is, LeaseId, Op, Range, Txn,
-};
-use super::keys::{leased, marked};
 use crate::chance::Chance;
 use crate::world::{Ledger, Log};
+use leasehold_etcd::api::{
+    Attach, Compare, Done, Entry, Failed, Gave, Granted, Is, LeaseId, Op, Range, Txn,
+};
+use leasehold_etcd::keys::{leased, marked};
 
 /// How often the server looks for what has run out.
 const LOOK: u64 = 500_000_000;

@@ -15,13 +15,13 @@ use futures_util::future::{BoxFuture, pending};
 use futures_util::stream::BoxStream;
 use leasehold_core::{BootInstant, Door, Lease, Manager};
 
-use super::api::{
-    Api, Attach, Failed, Granted, Kept, LeaseId, Notice, Op, Range, Ranged, Replied, Txn,
-};
 use super::reach::Straight;
 use super::server::Server;
-use super::store::NativeStore;
 use crate::sim::Sim;
+use leasehold_etcd::EtcdStore;
+use leasehold_etcd::api::{
+    Api, Attach, Failed, Granted, Kept, LeaseId, Notice, Op, Range, Ranged, Replied, Txn,
+};
 
 const PERIOD: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -190,7 +190,7 @@ impl World {
             script: Mutex::default(),
         });
         let manager = |api: Arc<dyn Api>, id: &str| {
-            let store = NativeStore::new(api, door.clone(), SECOND, PPM);
+            let store = EtcdStore::new(api, door.clone(), SECOND, PPM);
             let manager = Manager::builder(Arc::new(store), door.clone());
             manager.machine_id(id).build().unwrap()
         };

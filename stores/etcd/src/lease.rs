@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold_core::BootInstant;
 use leasehold_core::mutants::{Mutant, mutant};
 
-use super::api::{Granted, Kept, LeaseId};
+use crate::api::{Granted, Kept, LeaseId};
 
 /// A native lease of this client's: granted, kept alive and revoked by nobody else.
 #[derive(Clone, Debug)]

@@ -14,18 +14,18 @@ use leasehold_core::{
     Loss, MAX_PERIOD, Prefix, Reach, Result, Signals, Store,
 };
 
-use super::api::{Api, Entry, Failed, LeaseId, Range};
-use super::keys::{Keys, lease_key, leased, mark_key, marked};
-use super::lease::Native;
-use super::pool::Pool;
-use super::table::Table;
+use crate::api::{Api, Entry, Failed, LeaseId, Range};
+use crate::keys::{Keys, lease_key, leased, mark_key, marked};
+use crate::lease::Native;
+use crate::pool::Pool;
+use crate::table::Table;
 
 /// How many changes one request carries: etcd's own limit of operations in a transaction is 128.
 pub(crate) const BATCH: usize = 100;
 
 /// A [`Store`] on etcd's native leases: one key a name, attached to a native lease, so that a dead lessee's key
 /// disappears by itself.
-pub struct NativeStore {
+pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     pub(crate) watching: Mutex<bool>,
 }
 
-impl NativeStore {
+impl EtcdStore {
     /// A store by a client of a cluster that grants native leases of no less than `least`, and whose clocks run within
     /// `ppm` parts per million of true time, as the clients' do.
     #[must_use]
@@ -70,9 +70,9 @@ impl NativeStore {
     }
 }
 
-impl fmt::Debug for NativeStore {
+impl fmt::Debug for EtcdStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NativeStore")
+        f.debug_struct("EtcdStore")
             .field("api", &self.client.api)
             .finish_non_exhaustive()
     }
@@ -221,7 +221,7 @@ pub(crate) fn error(failed: Failed) -> Error {
     Error::new(ErrorKind::Unavailable, message)
 }
 
-impl Store for NativeStore {
+impl Store for EtcdStore {
     fn declared(&self) -> Capabilities {
         self.client.capabilities.clone()
     }

@@ -12,13 +12,17 @@ const MARK: &str = "leasehold/mark/";
 
 /// The keys of one name.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys {
-    pub(crate) lease: Bytes,
-    pub(crate) mark: Bytes,
+pub struct Keys {
+    /// Its lease's key.
+    pub lease: Bytes,
+    /// Its mark's key.
+    pub mark: Bytes,
 }
 
 impl Keys {
-    pub(crate) fn of(name: &LeaseName) -> Self {
+    /// Those of this name.
+    #[must_use]
+    pub fn of(name: &LeaseName) -> Self {
         Self {
             lease: lease_key(name.as_str()),
             mark: mark_key(name.as_str()),
@@ -27,25 +31,32 @@ impl Keys {
 }
 
 /// What all keys of leases begin with.
-pub(crate) fn leases() -> Bytes {
+#[must_use]
+pub fn leases() -> Bytes {
     Bytes::from_static(LEASE.as_bytes())
 }
 
-pub(crate) fn lease_key(name: &str) -> Bytes {
+/// The key of a name's lease.
+#[must_use]
+pub fn lease_key(name: &str) -> Bytes {
     Bytes::from([LEASE, name].concat())
 }
 
-pub(crate) fn mark_key(name: &str) -> Bytes {
+/// The key of a name's mark.
+#[must_use]
+pub fn mark_key(name: &str) -> Bytes {
     Bytes::from([MARK, name].concat())
 }
 
 /// The name of a lease's key; none for any other key.
-pub(crate) fn leased(key: &[u8]) -> Option<LeaseName> {
+#[must_use]
+pub fn leased(key: &[u8]) -> Option<LeaseName> {
     named(key, LEASE)
 }
 
 /// The name of a mark's key; none for any other key.
-pub(crate) fn marked(key: &[u8]) -> Option<LeaseName> {
+#[must_use]
+pub fn marked(key: &[u8]) -> Option<LeaseName> {
     named(key, MARK)
 }
 
@@ -56,7 +67,8 @@ fn named(key: &[u8], prefix: &str) -> Option<LeaseName> {
 
 /// The mark of a grant: who holds it, for those who find the lease gone. Not its attempt: it must never be taken for
 /// the grant itself.
-pub(crate) fn mark_of(record: &Record) -> Record {
+#[must_use]
+pub fn mark_of(record: &Record) -> Record {
     let mut body = leasehold_core::Body::clone(&record.body);
     body.note = None;
     body.data = None;

@@ -7,10 +7,10 @@ use leasehold_core::mutants::{Mutant, mutant};
 use leasehold_core::store::{Believe, Change, Expect, Reopen, Take, Vacate};
 use leasehold_core::{AttemptId, BootInstant, LeaseName, Record};
 
-use super::api::{Attach, Compare, Is, LeaseId, Op, Txn};
-use super::keys::{Keys, mark_of};
-use super::lease::{Native, seconds};
-use super::table::{Pending, Table, Taken};
+use crate::api::{Attach, Compare, Is, LeaseId, Op, Txn};
+use crate::keys::{Keys, mark_of};
+use crate::lease::{Native, seconds};
+use crate::table::{Pending, Table, Taken};
 
 /// A change that is ready to be sent.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use leasehold_core::BootInstant;
 use leasehold_core::store::{Applied, Change, Outcome, Seen};
 
-use super::api::{Done, Entry, Gave, LeaseId, Replied};
-use super::apply::Beside;
-use super::lease::Native;
-use super::plan::Plan;
-use super::store::Client;
-use super::table::{Held, Taken};
+use crate::api::{Done, Entry, Gave, LeaseId, Replied};
+use crate::apply::Beside;
+use crate::lease::Native;
+use crate::plan::Plan;
+use crate::store::Client;
+use crate::table::{Held, Taken};
 
 /// An outcome, and whether its expiry is still to be moved: the change was applied, no keep-alive counted.
 enum Judged {

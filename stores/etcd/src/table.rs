@@ -6,8 +6,8 @@ use std::time::Duration;
 use leasehold_core::store::Seen;
 use leasehold_core::{AttemptId, BootInstant, LeaseName, Origin, Record};
 
-use super::api::{Entry, LeaseId};
-use super::lease::Native;
+use crate::api::{Entry, LeaseId};
+use crate::lease::Native;
 
 /// While a lease is there the name is not vacant, whatever its record says: it will be after the server's next look.
 const LOOK: Duration = Duration::from_millis(500);

@@ -8,10 +8,10 @@ use leasehold_core::mutants::{Mutant, mutant};
 use leasehold_core::store::{Change, Outcome, Seen};
 use leasehold_core::{AttemptId, BootInstant};
 
-use super::api::{Failed, Kept, Op, Txn};
-use super::doubt::Loose;
-use super::plan::{Need, Plan};
-use super::store::{Client, error};
+use crate::api::{Failed, Kept, Op, Txn};
+use crate::doubt::Loose;
+use crate::plan::{Need, Plan};
+use crate::store::{Client, error};
 
 /// What a keep-alive that went beside a transaction has shown.
 pub(crate) type Beside = Option<Kept>;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, StreamExt};
 use leasehold_core::store::{Scope, Signal};
 
-use super::api::Notice;
-use super::keys::{leased, leases};
-use super::store::Client;
+use crate::api::Notice;
+use crate::keys::{leased, leases};
+use crate::store::Client;
 
 impl Client {
     pub(crate) fn watch(self: &Arc<Self>, scope: Scope) -> BoxStream<'static, Signal> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use leasehold_core::BootInstant;
 
-use super::lease::Native;
-use super::store::Client;
+use crate::lease::Native;
+use crate::store::Client;
 
 /// How many are kept ready of each length.
 const READY: usize = 2;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use leasehold_core::AttemptId;
 use leasehold_core::mutants::{Mutant, mutant};
 
-use super::api::LeaseId;
-use super::lease::Native;
-use super::plan::Plan;
-use super::store::Client;
-use super::table::Pending;
+use crate::api::LeaseId;
+use crate::lease::Native;
+use crate::plan::Plan;
+use crate::store::Client;
+use crate::table::Pending;
 
 /// Attempts that are being made: those without an outcome when this is dropped are looked after.
 pub(crate) struct Loose<'a>(pub(crate) &'a Arc<Client>, pub(crate) Vec<AttemptId>);

@@ -1,0 +1,19 @@
+//! Leases in etcd: one key a name, attached to a native lease of etcd's, so that a dead lessee's key disappears by
+//! itself.
+//!
+//! The store knows etcd by a small trait ([`api::Api`]); the test kit simulates a cluster behind it.
+
+pub mod api;
+pub mod keys;
+
+mod apply;
+mod doubt;
+mod judge;
+mod lease;
+mod plan;
+mod pool;
+mod store;
+mod table;
+mod watching;
+
+pub use store::EtcdStore;
