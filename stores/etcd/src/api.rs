@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use leasehold_core::BootInstant;
+use leasehold_core::{BootInstant, Error, ErrorKind};
 
 /// The number of a native lease.
 pub type LeaseId = u64;
@@ -197,12 +197,43 @@ pub enum Notice {
 }
 
 /// Why a request failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Failed {
-    /// It was never sent.
-    NotSent,
+    /// It was never sent, or was refused as a whole: nothing of it was done, nor ever will be.
+    NotDone(Error),
     /// Nobody knows whether it was served.
-    NoAnswer,
+    NoAnswer(Error),
     /// It names a native lease that is not there, and nothing of it was done.
     NoSuchLease,
+    /// It has more operations than the server takes in one transaction, and nothing of it was done.
+    TooMany,
+}
+
+impl Failed {
+    /// No member could be reached.
+    #[must_use]
+    pub fn unreached() -> Self {
+        let message = "the registry could not be reached";
+        Self::NotDone(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// The time was over before there was an answer.
+    #[must_use]
+    pub fn no_answer() -> Self {
+        let message = "the registry did not answer in time";
+        Self::NoAnswer(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// The error for whoever asked.
+    #[must_use]
+    pub fn error(&self) -> Error {
+        match self {
+            Self::NotDone(error) | Self::NoAnswer(error) => error.duplicate(),
+            Self::NoSuchLease => Error::new(ErrorKind::Unavailable, "the native lease is gone"),
+            Self::TooMany => Error::new(
+                ErrorKind::Unsupported,
+                "etcd takes too few operations in one transaction: start it with --max-txn-ops of at least 8",
+            ),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use leasehold_core::{AttemptId, BootInstant};
 use crate::api::{Failed, Kept, Op, Txn};
 use crate::doubt::Loose;
 use crate::plan::{Need, Plan};
-use crate::store::{Client, error};
+use crate::store::Client;
 
 /// What a keep-alive that went beside a transaction has shown.
 pub(crate) type Beside = Option<Kept>;
@@ -47,7 +47,7 @@ impl Client {
         for (place, outcome) in places.into_iter().zip(together).chain(singly) {
             outcomes[place] = Some(outcome);
         }
-        let missing = || Outcome::Unknown(error(Failed::NoAnswer));
+        let missing = || Outcome::Unknown(Failed::no_answer().error());
         outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(missing))
@@ -98,12 +98,12 @@ impl Client {
                     }
                     // Refused as it was seen: it can only have changed further.
                     Ok(found) => return self.refused(&change, found),
-                    Err(failed) => return Outcome::NotApplied(error(failed)),
+                    Err(failed) => return Outcome::NotApplied(failed.error()),
                 },
                 Need::Ready(seconds) | Need::Fresh(seconds) => {
                     match self.grant(seconds, half).await {
                         Ok(granted) => native = Some(granted),
-                        Err(failed) => return Outcome::NotApplied(error(failed)),
+                        Err(failed) => return Outcome::NotApplied(failed.error()),
                     }
                 }
             }
@@ -117,21 +117,40 @@ impl Client {
                 Err(more) => need = more,
             }
         }
-        Outcome::NotApplied(error(Failed::NotSent))
+        Outcome::NotApplied(Failed::unreached().error())
     }
 
     async fn alone(self: &Arc<Self>, plan: Plan, until: BootInstant) -> Outcome {
         let mut outcomes = self.send(vec![plan], until).await;
-        let lost = || Outcome::Unknown(error(Failed::NoAnswer));
+        let lost = || Outcome::Unknown(Failed::no_answer().error());
         outcomes.pop().unwrap_or_else(lost)
     }
 
-    /// Sends what is ready in one request, each change a transaction of its own within it.
-    fn send(self: &Arc<Self>, plans: Vec<Plan>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
+    /// Sends what is ready, in as few requests as the server takes.
+    fn send(
+        self: &Arc<Self>,
+        mut plans: Vec<Plan>,
+        until: BootInstant,
+    ) -> BoxFuture<'_, Vec<Outcome>> {
         async move {
-            if plans.is_empty() {
-                return Vec::new();
+            let mut requests = Vec::with_capacity(1);
+            while !plans.is_empty() {
+                let rest = plans.split_off(plans.len().min(self.most()));
+                requests.push(self.request(std::mem::replace(&mut plans, rest), until));
             }
+            let outcomes = join_all(requests).await;
+            outcomes.into_iter().flatten().collect()
+        }
+        .boxed()
+    }
+
+    /// Sends one request, each change a transaction of its own within it.
+    fn request(
+        self: &Arc<Self>,
+        plans: Vec<Plan>,
+        until: BootInstant,
+    ) -> BoxFuture<'_, Vec<Outcome>> {
+        async move {
             let txn = match &*plans {
                 [plan] => plan.txn.clone(),
                 plans => Txn {
@@ -146,17 +165,21 @@ impl Client {
             match replied {
                 Ok(replied) => self.judge(plans, replied, beside, until).await,
                 Err(Failed::NoSuchLease) => self.sunk(plans, until).await,
+                Err(Failed::TooMany) if plans.len() > 1 => {
+                    self.too_many(plans.len());
+                    self.send(plans, until).await
+                }
                 Err(failed) => {
-                    let outcome = |plan: &Plan| match failed {
-                        Failed::NotSent => {
+                    let outcome = |plan: &Plan| match &failed {
+                        Failed::NotDone(_) | Failed::TooMany => {
                             self.not_sent(plan);
-                            Outcome::NotApplied(error(failed))
+                            Outcome::NotApplied(failed.error())
                         }
                         _ => {
                             if let Some(pending) = self.table().pending.get_mut(&plan.attempt()) {
                                 pending.unknown = true;
                             }
-                            Outcome::Unknown(error(failed))
+                            Outcome::Unknown(failed.error())
                         }
                     };
                     plans.iter().map(outcome).collect()
@@ -173,7 +196,7 @@ impl Client {
         if plans.len() > 1 {
             if mutant(Mutant::OneDeadLeaseSinksTheBatch) {
                 plans.iter().for_each(|plan| self.not_sent(plan));
-                let sunk = |_| Outcome::NotApplied(error(Failed::NoSuchLease));
+                let sunk = |_| Outcome::NotApplied(Failed::NoSuchLease.error());
                 return plans.iter().map(sunk).collect();
             }
             let singly = plans.into_iter().map(|plan| self.send(vec![plan], until));
@@ -193,7 +216,7 @@ impl Client {
                     let need = Need::Fresh(native.asked);
                     self.one(plan.change, need, now, until).await
                 }
-                _ => Outcome::NotApplied(error(Failed::NoSuchLease)),
+                _ => Outcome::NotApplied(Failed::NoSuchLease.error()),
             });
         }
         outcomes

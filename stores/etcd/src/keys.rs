@@ -3,12 +3,26 @@
 use bytes::Bytes;
 use leasehold_core::{LeaseName, Record};
 
-/// Before the keys of leases: one a name, attached to a native lease, so that it disappears by itself. While it is
-/// there the name is taken; when it is gone the name is vacant. Nothing else decides that.
-const LEASE: &str = "leasehold/lease/";
-/// Before the keys of marks: one a name, attached to nothing, written in the same transaction as each beginning and end
-/// of a term. It tells a clean end from an expiry, and gives a vacancy a number that an acquire can name.
-const MARK: &str = "leasehold/mark/";
+/// What all keys begin with, where nothing else is said.
+pub const PREFIX: &str = "/leasehold";
+
+/// The keys of one registry's names.
+///
+/// `PREFIX/lease/NAME` is a name's lease, attached to a native lease, so that it disappears by itself. While it is there
+/// the name is taken; when it is gone the name is vacant. Nothing else decides that. `PREFIX/mark/NAME` is its mark,
+/// attached to nothing, written in the same transaction as each beginning and end of a term. It tells a clean end from
+/// an expiry, and gives a vacancy a number that an acquire can name.
+#[derive(Clone, Debug)]
+pub struct Keyspace {
+    lease: String,
+    mark: String,
+}
+
+impl Default for Keyspace {
+    fn default() -> Self {
+        Self::new(PREFIX)
+    }
+}
 
 /// The keys of one name.
 #[derive(Clone, Debug)]
@@ -19,45 +33,54 @@ pub struct Keys {
     pub mark: Bytes,
 }
 
-impl Keys {
-    /// Those of this name.
+impl Keyspace {
+    /// The keys that begin with this prefix.
     #[must_use]
-    pub fn of(name: &LeaseName) -> Self {
+    pub fn new(prefix: &str) -> Self {
         Self {
-            lease: lease_key(name.as_str()),
-            mark: mark_key(name.as_str()),
+            lease: [prefix, "/lease/"].concat(),
+            mark: [prefix, "/mark/"].concat(),
         }
     }
-}
 
-/// What all keys of leases begin with.
-#[must_use]
-pub fn leases() -> Bytes {
-    Bytes::from_static(LEASE.as_bytes())
-}
+    /// The keys of this name.
+    #[must_use]
+    pub fn of(&self, name: &LeaseName) -> Keys {
+        Keys {
+            lease: self.lease_key(name.as_str()),
+            mark: self.mark_key(name.as_str()),
+        }
+    }
 
-/// The key of a name's lease.
-#[must_use]
-pub fn lease_key(name: &str) -> Bytes {
-    Bytes::from([LEASE, name].concat())
-}
+    /// What all keys of leases begin with.
+    #[must_use]
+    pub fn leases(&self) -> Bytes {
+        self.lease_key("")
+    }
 
-/// The key of a name's mark.
-#[must_use]
-pub fn mark_key(name: &str) -> Bytes {
-    Bytes::from([MARK, name].concat())
-}
+    /// The key of a name's lease.
+    #[must_use]
+    pub fn lease_key(&self, name: &str) -> Bytes {
+        Bytes::from([&self.lease, name].concat())
+    }
 
-/// The name of a lease's key; none for any other key.
-#[must_use]
-pub fn leased(key: &[u8]) -> Option<LeaseName> {
-    named(key, LEASE)
-}
+    /// The key of a name's mark.
+    #[must_use]
+    pub fn mark_key(&self, name: &str) -> Bytes {
+        Bytes::from([&self.mark, name].concat())
+    }
 
-/// The name of a mark's key; none for any other key.
-#[must_use]
-pub fn marked(key: &[u8]) -> Option<LeaseName> {
-    named(key, MARK)
+    /// The name of a lease's key; none for any other key.
+    #[must_use]
+    pub fn leased(&self, key: &[u8]) -> Option<LeaseName> {
+        named(key, &self.lease)
+    }
+
+    /// The name of a mark's key; none for any other key.
+    #[must_use]
+    pub fn marked(&self, key: &[u8]) -> Option<LeaseName> {
+        named(key, &self.mark)
+    }
 }
 
 fn named(key: &[u8], prefix: &str) -> Option<LeaseName> {

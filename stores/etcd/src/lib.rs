@@ -7,6 +7,8 @@ pub mod api;
 pub mod keys;
 
 mod apply;
+#[cfg(feature = "client")]
+mod client;
 mod doubt;
 mod judge;
 mod lease;
@@ -16,4 +18,6 @@ mod store;
 mod table;
 mod watching;
 
-pub use store::EtcdStore;
+#[cfg(feature = "client")]
+pub use client::{Config, EtcdClient, Secret, Tls, User};
+pub use store::{Cluster, EtcdStore};

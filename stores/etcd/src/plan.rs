@@ -83,7 +83,7 @@ impl Table {
         let Some((id, ttl, keep)) = self.carrier(take, now, native, true) else {
             return Err(Need::Ready(want));
         };
-        let keys = Keys::of(&take.name);
+        let keys = self.keys.of(&take.name);
         let mut when = vec![is(&keys.lease, Is::Absent)];
         match vacancy {
             None => when.push(is(&keys.mark, Is::Absent)),
@@ -145,7 +145,7 @@ impl Table {
                 (id, ttl, keep, Attach::To(id))
             }
         };
-        let keys = Keys::of(&take.name);
+        let keys = self.keys.of(&take.name);
         let record = grant(take, ttl, wait_until.since(now));
         let when = vec![is(&keys.lease, Is::At(index))];
         let mut then = vec![put(&keys.lease, &record, attach)];
@@ -164,7 +164,7 @@ impl Table {
             Some(pending) => (pending.sent, pending.wait_until),
             None => (now, BootInstant::ZERO),
         };
-        let keys = Keys::of(&take.name);
+        let keys = self.keys.of(&take.name);
         // No key is both.
         let when = vec![is(&keys.lease, Is::Absent), is(&keys.lease, Is::Present)];
         Plan {
@@ -192,7 +192,7 @@ impl Table {
             Reopen::After(length) => now.plus(length),
         };
         let end = reopen.max(wait_until);
-        let keys = Keys::of(&vacate.name);
+        let keys = self.keys.of(&vacate.name);
         let mut record = vacate.record.clone();
         let mark = put(&keys.mark, &record, Attach::Nothing);
         let (then, taken_until) = if end <= now {

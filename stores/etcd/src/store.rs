@@ -1,6 +1,7 @@
 //! The store on native leases.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
 use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal};
 use leasehold_core::{
-    BootInstant, Capabilities, Delivery, Door, Drift, Error, ErrorKind, ExpiryClock, LeaseName,
-    Loss, MAX_PERIOD, Prefix, Reach, Result, Signals, Store,
+    BootInstant, Capabilities, Delivery, Door, Drift, ExpiryClock, LeaseName, Loss, MAX_PERIOD,
+    Prefix, Reach, Result, Signals, Store,
 };
 
 use crate::api::{Api, Entry, Failed, LeaseId, Range};
-use crate::keys::{Keys, lease_key, leased, mark_key, marked};
+use crate::keys::Keyspace;
 use crate::lease::Native;
 use crate::pool::Pool;
 use crate::table::Table;
@@ -27,6 +28,7 @@ pub(crate) const BATCH: usize = 100;
 /// disappears by itself.
 pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
+    location: String,
 }
 
 /// What the store's tasks share.
@@ -35,20 +37,41 @@ pub(crate) struct Client {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) signals: Signals,
     capabilities: Capabilities,
+    pub(crate) keys: Keyspace,
     table: Mutex<Table>,
     pool: Mutex<Pool>,
     pub(crate) watching: Mutex<bool>,
+    most: AtomicUsize,
+}
+
+/// What a store has to know of its cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Where it is, for people: without credentials.
+    pub location: String,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// The shortest native lease that it grants.
+    pub least: Duration,
+    /// How far its members' clocks, and those of its clients, may run from true time.
+    pub drift: Drift,
 }
 
 impl EtcdStore {
-    /// A store by a client of a cluster that grants native leases of no less than `least`, and whose clocks run within
-    /// `ppm` parts per million of true time, as the clients' do.
+    /// A store by any client of a cluster.
     #[must_use]
-    pub fn new(api: Arc<dyn Api>, door: Arc<dyn Door>, least: Duration, ppm: u32) -> Self {
+    pub fn new(api: Arc<dyn Api>, door: Arc<dyn Door>, cluster: Cluster) -> Self {
+        let Cluster {
+            location,
+            prefix,
+            least,
+            drift,
+        } = cluster;
+        let keys = Keyspace::new(&prefix);
         let mut capabilities = Capabilities::local();
         capabilities.expiry = ExpiryClock::ServerMonotonic;
         capabilities.loss = Loss::Never;
-        capabilities.drift = Drift::Bounded { ppm };
+        capabilities.drift = drift;
         capabilities.least_period = least;
         capabilities.greatest_period = MAX_PERIOD;
         // Whole seconds, no fewer than the least, and the server looks twice a second.
@@ -57,14 +80,17 @@ impl EtcdStore {
         capabilities.scope = Reach::Network;
         capabilities.batch = BATCH;
         Self {
+            location,
             client: Arc::new(Client {
                 api,
                 door,
                 signals: Signals::default(),
                 capabilities,
-                table: Mutex::default(),
+                table: Mutex::new(Table::new(keys.clone())),
+                keys,
                 pool: Mutex::default(),
                 watching: Mutex::new(false),
+                most: AtomicUsize::new(BATCH),
             }),
         }
     }
@@ -85,6 +111,16 @@ impl Client {
 
     pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many changes one request carries.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// The server takes fewer operations in one transaction than this many changes need.
+    pub(crate) fn too_many(&self, changes: usize) {
+        self.most.fetch_min((changes / 2).max(1), Ordering::Relaxed);
     }
 
     /// Grants a native lease.
@@ -110,7 +146,7 @@ impl Client {
         name: &LeaseName,
         until: BootInstant,
     ) -> Result<Option<Seen>, Failed> {
-        let keys = Keys::of(name);
+        let keys = self.keys.of(name);
         let one = |from: Bytes| Range {
             from,
             to: None,
@@ -137,7 +173,10 @@ impl Client {
         max: usize,
         until: BootInstant,
     ) -> Result<Page, Failed> {
-        let ranged = self.api.range(ranges(prefix, after, max), until).await?;
+        let ranged = self
+            .api
+            .range(ranges(&self.keys, prefix, after, max), until)
+            .await?;
         let now = self.door.now();
         let mut table = self.table();
         let mut found: std::collections::BTreeMap<LeaseName, (Option<&Entry>, Option<&Entry>)> =
@@ -147,10 +186,10 @@ impl Client {
         for entries in &ranged.entries {
             let mut end = None;
             for entry in entries {
-                if let Some(name) = leased(&entry.key) {
+                if let Some(name) = self.keys.leased(&entry.key) {
                     found.entry(name.clone()).or_default().0 = Some(entry);
                     end = Some(name);
-                } else if let Some(name) = marked(&entry.key) {
+                } else if let Some(name) = self.keys.marked(&entry.key) {
                     found.entry(name.clone()).or_default().1 = Some(entry);
                     end = Some(name);
                 }
@@ -178,13 +217,15 @@ impl Client {
 }
 
 /// What a page reads: the prefix itself and what is below it, of leases and of marks.
-fn ranges(prefix: &Prefix, after: Option<&LeaseName>, max: usize) -> Vec<Range> {
+fn ranges(keys: &Keyspace, prefix: &Prefix, after: Option<&LeaseName>, max: usize) -> Vec<Range> {
     let mut ranges = Vec::with_capacity(4);
     let below = match prefix.as_str() {
         "" => String::new(),
         text => [text, "/"].concat(),
     };
-    for key in [lease_key, mark_key] {
+    let kinds: [&dyn Fn(&str) -> Bytes; 2] =
+        [&|text| keys.lease_key(text), &|text| keys.mark_key(text)];
+    for key in kinds {
         if after.is_none() && !prefix.as_str().is_empty() {
             let from = key(prefix.as_str());
             ranges.push(Range {
@@ -211,23 +252,13 @@ fn ranges(prefix: &Prefix, after: Option<&LeaseName>, max: usize) -> Vec<Range> 
     ranges
 }
 
-/// Why nothing is known to have been changed, or known at all.
-pub(crate) fn error(failed: Failed) -> Error {
-    let message = match failed {
-        Failed::NotSent => "the registry could not be reached",
-        Failed::NoAnswer => "the registry did not answer in time",
-        Failed::NoSuchLease => "the native lease is gone",
-    };
-    Error::new(ErrorKind::Unavailable, message)
-}
-
 impl Store for EtcdStore {
     fn declared(&self) -> Capabilities {
         self.client.capabilities.clone()
     }
 
     fn location(&self) -> String {
-        "native:".into()
+        self.location.clone()
     }
 
     fn get<'a>(
@@ -235,7 +266,13 @@ impl Store for EtcdStore {
         name: &'a LeaseName,
         until: BootInstant,
     ) -> BoxFuture<'a, Result<Option<Seen>>> {
-        async move { self.client.read(name, until).await.map_err(error) }.boxed()
+        async move {
+            self.client
+                .read(name, until)
+                .await
+                .map_err(|failed| failed.error())
+        }
+        .boxed()
     }
 
     fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
@@ -251,7 +288,7 @@ impl Store for EtcdStore {
     ) -> BoxFuture<'a, Result<Page>> {
         async move {
             let page = self.client.page(prefix, after, max, until).await;
-            page.map_err(error)
+            page.map_err(|failed| failed.error())
         }
         .boxed()
     }

@@ -7,6 +7,7 @@ use leasehold_core::store::Seen;
 use leasehold_core::{AttemptId, BootInstant, LeaseName, Origin, Record};
 
 use crate::api::{Entry, LeaseId};
+use crate::keys::Keyspace;
 use crate::lease::Native;
 
 /// While a lease is there the name is not vacant, whatever its record says: it will be after the server's next look.
@@ -17,6 +18,7 @@ const SIGHTS: usize = 1 << 16;
 /// A client's knowledge.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
+    pub(crate) keys: Keyspace,
     pub(crate) held: BTreeMap<LeaseName, Held>,
     pub(crate) pending: BTreeMap<AttemptId, Pending>,
     swept: usize,
@@ -98,6 +100,13 @@ impl Taken {
 }
 
 impl Table {
+    pub(crate) fn new(keys: Keyspace) -> Self {
+        Self {
+            keys,
+            ..Self::default()
+        }
+    }
+
     /// Reads what the registry has of a name: its lease's key, and its mark's.
     pub(crate) fn seen(
         &mut self,

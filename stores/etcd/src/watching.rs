@@ -7,7 +7,6 @@ use futures_util::stream::{BoxStream, StreamExt};
 use leasehold_core::store::{Scope, Signal};
 
 use crate::api::Notice;
-use crate::keys::{leased, leases};
 use crate::store::Client;
 
 impl Client {
@@ -28,7 +27,7 @@ impl Client {
         let mut pause = Duration::from_millis(10);
         loop {
             let until = self.door.now().plus(Duration::from_secs(5));
-            if let Ok(mut notices) = self.api.watch(leases(), after, until).await {
+            if let Ok(mut notices) = self.api.watch(self.keys.leases(), after, until).await {
                 pause = Duration::from_millis(10);
                 if after.is_none() {
                     // What happened before is not told.
@@ -38,7 +37,7 @@ impl Client {
                     match notice {
                         Notice::Changed(key, revision) => {
                             after = after.max(Some(revision));
-                            if let Some(name) = leased(&key) {
+                            if let Some(name) = self.keys.leased(&key) {
                                 self.signals.name(&name);
                             }
                         }

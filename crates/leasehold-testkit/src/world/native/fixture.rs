@@ -9,12 +9,12 @@ use futures_util::future::{BoxFuture, ready};
 use leasehold_core::{Door, LeaseName, Store};
 
 use super::reach::Straight;
-use super::registry::{LEAST, PPM};
+use super::registry::{LEAST, PPM, cluster};
 use super::server::Server;
 use crate::harness::{Fixture, TestTime};
 use leasehold_etcd::EtcdStore;
 use leasehold_etcd::api::{Attach, Op, Txn};
-use leasehold_etcd::keys::Keys;
+use leasehold_etcd::keys::Keyspace;
 
 /// A registry of etcd's kind whose way is always clear. The first client's clock is the server's too.
 #[derive(Debug, Default)]
@@ -31,14 +31,14 @@ impl Fixture for NativeSim {
             door: door.clone(),
             server,
         });
-        let store = EtcdStore::new(api, door, Duration::from_secs(LEAST), PPM);
+        let store = EtcdStore::new(api, door, cluster(Duration::from_secs(LEAST), PPM));
         ready(Arc::new(store) as Arc<dyn Store>).boxed()
     }
 
     fn plant<'a>(&'a self, name: &'a LeaseName, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
         if let Some(server) = self.0.get() {
             let put = Op::Put {
-                key: Keys::of(name).lease,
+                key: Keyspace::default().of(name).lease,
                 value: Bytes::copy_from_slice(bytes),
                 lease: Attach::Nothing,
             };

@@ -51,8 +51,8 @@ impl Way for ByNet {
         let server = self.server.clone();
         match self.link.call(until, move || serve(&server)).await {
             Ok(answer) => Ok(answer),
-            Err(Missed::NotSent) => Err(Failed::NotSent),
-            Err(Missed::NoAnswer) => Err(Failed::NoAnswer),
+            Err(Missed::NotSent) => Err(Failed::unreached()),
+            Err(Missed::NoAnswer) => Err(Failed::no_answer()),
         }
     }
 
@@ -78,9 +78,9 @@ impl Way for Straight {
             Either::Left((Some(answer), _)) => Ok(answer),
             Either::Left((None, timer)) => {
                 timer.await;
-                Err(Failed::NoAnswer)
+                Err(Failed::no_answer())
             }
-            Either::Right(_) => Err(Failed::NoAnswer),
+            Either::Right(_) => Err(Failed::no_answer()),
         }
     }
 

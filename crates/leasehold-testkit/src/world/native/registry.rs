@@ -9,12 +9,24 @@ use super::reach::ByNet;
 use super::server::Server;
 use crate::chance::Chance;
 use crate::world::{Assumption, Link, Registry, Scene};
-use leasehold_etcd::EtcdStore;
+use leasehold_core::Drift;
+use leasehold_etcd::keys::PREFIX;
+use leasehold_etcd::{Cluster, EtcdStore};
 
 /// How far each clock may run from true time, in parts per million.
 pub const PPM: u32 = 10_000;
 /// The least native lease, in seconds.
 pub const LEAST: u64 = 1;
+
+/// What a store has to know of a simulated cluster.
+pub(crate) fn cluster(least: Duration, ppm: u32) -> Cluster {
+    Cluster {
+        location: "native:".into(),
+        prefix: PREFIX.into(),
+        least,
+        drift: Drift::Bounded { ppm },
+    }
+}
 
 /// A simulated registry of etcd's kind: native leases by the server's monotonic clock, which drifts.
 #[derive(Debug)]
@@ -46,7 +58,7 @@ impl Registry for NativeRegistry {
         let server = self.server.clone();
         let api = Arc::new(ByNet { link, server });
         let least = Duration::from_secs(LEAST);
-        Arc::new(EtcdStore::new(api, door, least, PPM))
+        Arc::new(EtcdStore::new(api, door, cluster(least, PPM)))
     }
 
     fn disturb(&self, chance: &mut Chance) -> Option<&'static str> {

@@ -12,7 +12,7 @@ use crate::world::{Ledger, Log};
 use leasehold_etcd::api::{
     Attach, Compare, Done, Entry, Failed, Gave, Granted, Is, LeaseId, Op, Range, Txn,
 };
-use leasehold_etcd::keys::{leased, marked};
+use leasehold_etcd::keys::Keyspace;
 
 /// How often the server looks for what has run out.
 const LOOK: u64 = 500_000_000;
@@ -37,6 +37,7 @@ pub(crate) struct State {
     due: u64,
     ledger: Ledger,
     log: Log,
+    keyspace: Keyspace,
 }
 
 #[derive(Debug)]
@@ -74,6 +75,7 @@ impl State {
             due: u64::MAX,
             ledger,
             log,
+            keyspace: Keyspace::default(),
         }
     }
 
@@ -105,7 +107,11 @@ impl State {
         if lease.revoked.is_none() {
             lease.renewed = now;
             lease.expires = now.saturating_add(lease.ttl);
-            for name in lease.keys.iter().filter_map(|key| leased(key)) {
+            for name in lease
+                .keys
+                .iter()
+                .filter_map(|key| self.keyspace.leased(key))
+            {
                 self.ledger.carried(&name, now);
             }
         } else {
@@ -130,7 +136,7 @@ impl State {
         for key in lease.keys {
             self.keys.remove(&key);
             self.changed(key.clone());
-            if let Some(name) = leased(&key) {
+            if let Some(name) = self.keyspace.leased(&key) {
                 self.ledger.erased(&name, now, revoked);
             }
         }
@@ -192,7 +198,10 @@ impl State {
 
     /// The names that are taken.
     pub(crate) fn taken(&self) -> usize {
-        self.keys.keys().filter(|key| leased(key).is_some()).count()
+        self.keys
+            .keys()
+            .filter(|key| self.keyspace.leased(key).is_some())
+            .count()
     }
 
     /// Applies a transaction, whole or not at all.
@@ -306,7 +315,10 @@ impl State {
 
     /// Deletes the key of some lease, behind everybody's back.
     pub(crate) fn delete_some(&mut self, chance: &mut Chance) -> bool {
-        let taken = self.keys.keys().filter_map(|key| Some((key, leased(key)?)));
+        let taken = self
+            .keys
+            .keys()
+            .filter_map(|key| Some((key, self.keyspace.leased(key)?)));
         let taken: Vec<_> = taken.map(|(key, name)| (key.clone(), name)).collect();
         let place = usize::try_from(chance.below(taken.len() as u64)).unwrap_or_default();
         let Some((key, name)) = taken.get(place) else {
@@ -352,12 +364,14 @@ impl State {
     fn tell(&mut self, touched: Touched, revision: u64, now: u64) {
         for (key, value) in &touched {
             self.changed(key.clone());
-            let Some(name) = leased(key) else { continue };
+            let Some(name) = self.keyspace.leased(key) else {
+                continue;
+            };
             // A lease that was deleted leaves its end in the mark, if it was ended by its own rules.
             let end = |name: &LeaseName| {
                 touched
                     .iter()
-                    .find(|(key, _)| marked(key).as_ref() == Some(name))
+                    .find(|(key, _)| self.keyspace.marked(key).as_ref() == Some(name))
                     .and_then(|(_, value)| value.clone())
             };
             match value.clone().or_else(|| end(&name)) {

@@ -16,6 +16,7 @@ use futures_util::stream::BoxStream;
 use leasehold_core::{BootInstant, Door, Lease, Manager};
 
 use super::reach::Straight;
+use super::registry::cluster;
 use super::server::Server;
 use crate::sim::Sim;
 use leasehold_etcd::EtcdStore;
@@ -85,10 +86,10 @@ impl Scripted {
     ) -> Result<T, Failed> {
         let silent = async {
             self.straight.door.sleep_until(until).await;
-            Err(Failed::NoAnswer)
+            Err(Failed::no_answer())
         };
         match mishap {
-            Mishap::NotSent => Err(Failed::NotSent),
+            Mishap::NotSent => Err(Failed::unreached()),
             Mishap::Lose => silent.await,
             Mishap::LoseReply => {
                 drop(call.await);
@@ -190,7 +191,7 @@ impl World {
             script: Mutex::default(),
         });
         let manager = |api: Arc<dyn Api>, id: &str| {
-            let store = EtcdStore::new(api, door.clone(), SECOND, PPM);
+            let store = EtcdStore::new(api, door.clone(), cluster(SECOND, PPM));
             let manager = Manager::builder(Arc::new(store), door.clone());
             manager.machine_id(id).build().unwrap()
         };

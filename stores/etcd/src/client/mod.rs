@@ -1,0 +1,120 @@
+//! A client of etcd's v3 API: the few calls that the store needs, each bounded, none repeated silently.
+
+mod config;
+mod convert;
+mod identity;
+mod keeper;
+mod members;
+mod open;
+mod status;
+mod watcher;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use leasehold_core::{BootInstant, Door, Result};
+
+pub use config::{Config, Secret, Tls, User};
+
+use crate::api::{Api, Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
+use convert::{number, wired};
+use identity::Proof;
+use keeper::Keeper;
+use members::Members;
+
+/// A client of a cluster. It connects when it is first asked for something, and again whenever it has to.
+#[derive(Debug)]
+pub struct EtcdClient {
+    members: Arc<Members>,
+    keeper: Keeper,
+}
+
+impl EtcdClient {
+    /// A client by its configuration. Must be made and used inside a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](leasehold_core::ErrorKind::InvalidInput) for addresses that are none and certificates
+    /// that cannot be used, [`ErrorKind::Unsupported`](leasehold_core::ErrorKind::Unsupported) for TLS where the feature
+    /// `tls` is not compiled in.
+    pub fn new(config: Config, door: Arc<dyn Door>) -> Result<Self> {
+        let members = Arc::new(Members::new(config, door)?);
+        let keeper = Keeper::new(members.clone());
+        Ok(Self { members, keeper })
+    }
+
+    async fn read_ranges(&self, ranges: Vec<Range>, until: BootInstant) -> Result<Ranged, Failed> {
+        let call = ("/etcdserverpb.KV/Txn", Proof::Read);
+        let answer = self
+            .members
+            .call(call, convert::ranges(ranges), until)
+            .await?;
+        Ok(convert::ranged(answer))
+    }
+}
+
+impl Api for EtcdClient {
+    fn grant(&self, seconds: u64, until: BootInstant) -> BoxFuture<'_, Result<Granted, Failed>> {
+        async move {
+            let request = wire::LeaseGrantRequest {
+                ttl: wired(seconds),
+            };
+            let call = ("/etcdserverpb.Lease/LeaseGrant", Proof::Log);
+            let answer: wire::LeaseGrantResponse = self.members.call(call, request, until).await?;
+            Ok(Granted {
+                id: number(answer.id),
+                ttl: Duration::from_secs(number(answer.ttl)),
+            })
+        }
+        .boxed()
+    }
+
+    fn keep_alive(&self, id: LeaseId, until: BootInstant) -> BoxFuture<'_, Result<Kept, Failed>> {
+        self.keeper.keep_alive(id, until).boxed()
+    }
+
+    fn revoke(&self, id: LeaseId, until: BootInstant) -> BoxFuture<'_, Result<(), Failed>> {
+        async move {
+            let request = wire::LeaseRevokeRequest { id: wired(id) };
+            let call = ("/etcdserverpb.Lease/LeaseRevoke", Proof::Log);
+            let answer = self.members.call(call, request, until).await;
+            let _: wire::LeaseRevokeResponse = match answer {
+                // Gone already.
+                Err(Failed::NoSuchLease) => return Ok(()),
+                answer => answer?,
+            };
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn txn(&self, txn: Txn, until: BootInstant) -> BoxFuture<'_, Result<Replied, Failed>> {
+        async move {
+            let call = ("/etcdserverpb.KV/Txn", Proof::Log);
+            let answer = self.members.call(call, convert::txn(&txn), until).await?;
+            Ok(convert::replied(answer))
+        }
+        .boxed()
+    }
+
+    fn range(
+        &self,
+        ranges: Vec<Range>,
+        until: BootInstant,
+    ) -> BoxFuture<'_, Result<Ranged, Failed>> {
+        self.read_ranges(ranges, until).boxed()
+    }
+
+    fn watch(
+        &self,
+        prefix: Bytes,
+        after: Option<u64>,
+        until: BootInstant,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Notice>, Failed>> {
+        watcher::watch(&self.members, prefix, after, until).boxed()
+    }
+}

@@ -1,0 +1,187 @@
+//! What a failed call means: whether it may have been done, and whether another member may know better.
+
+use std::error::Error as _;
+
+use leasehold_core::{Error, ErrorKind};
+use tonic::{Code, ConnectError, Status};
+
+use crate::api::Failed;
+
+/// What to do about a failed call.
+pub(super) enum Verdict {
+    /// It was never served, and never will be: another member may serve it.
+    Elsewhere(Failed),
+    /// It was refused for a token that is none any more.
+    Authenticate(Failed),
+    /// That is the answer. Whether it may be the member's fault.
+    Final { failed: Failed, member: bool },
+}
+
+/// Reads the status of a failed call. Where a message decides, it is one that etcd's clients have compared since 3.0.
+pub(super) fn verdict(status: Status) -> Verdict {
+    let message = status.message().to_owned();
+    let says = |part: &str| message.contains(part);
+    let kind = match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated => ErrorKind::Permission,
+        Code::InvalidArgument if says("authentication") || says("user name") => {
+            ErrorKind::Permission
+        }
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidInput,
+        Code::Unimplemented => ErrorKind::Unsupported,
+        _ => ErrorKind::Unavailable,
+    };
+    let connecting = connecting(&status);
+    let code = status.code();
+    let error = match connecting {
+        Some(why) => Error::new(kind, format!("the registry could not be reached: {why}")),
+        None => Error::new(kind, told(code, &message)),
+    };
+    if connecting_failed(&status) {
+        return Verdict::Elsewhere(Failed::NotDone(error));
+    }
+    match code {
+        Code::NotFound if says("lease not found") => answer(Failed::NoSuchLease),
+        Code::InvalidArgument if says("too many operations") => answer(Failed::TooMany),
+        Code::Unauthenticated => Verdict::Authenticate(Failed::NotDone(error)),
+        Code::InvalidArgument if says("revision of auth store is old") => {
+            Verdict::Authenticate(Failed::NotDone(error))
+        }
+        // Asked of each call: a member without a leader says so before it does anything.
+        Code::Unavailable if says("no leader") => Verdict::Elsewhere(Failed::NotDone(error)),
+        // Refused before it was proposed, or when it was applied: in either case it is not done.
+        Code::InvalidArgument
+        | Code::OutOfRange
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Unimplemented
+        | Code::NotFound => answer(Failed::NotDone(error)),
+        Code::ResourceExhausted if says("etcdserver:") => answer(Failed::NotDone(error)),
+        _ => Verdict::Final {
+            failed: Failed::NoAnswer(error),
+            member: true,
+        },
+    }
+}
+
+fn answer(failed: Failed) -> Verdict {
+    Verdict::Final {
+        failed,
+        member: false,
+    }
+}
+
+/// A sentence for people, and what they can do.
+fn told(code: Code, message: &str) -> String {
+    let hint = match code {
+        Code::ResourceExhausted if message.contains("space exceeded") => {
+            ": compact and defragment etcd, or raise its quota, then disarm the alarm"
+        }
+        Code::PermissionDenied => {
+            ": grant the user's role read and write on the prefix (docs of leasehold-etcd)"
+        }
+        Code::InvalidArgument if message.contains("user name is empty") => {
+            ": this etcd asks for a user and a password"
+        }
+        _ => "",
+    };
+    match message {
+        "" => format!("etcd's answer is an error without a message ({code:?}){hint}"),
+        message => format!("etcd says: {message}{hint}"),
+    }
+}
+
+fn connecting_failed(status: &Status) -> bool {
+    connecting(status).is_some()
+}
+
+/// Why no connection could be made.
+fn connecting(status: &Status) -> Option<String> {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if let Some(connect) = error.downcast_ref::<ConnectError>() {
+            return Some(connect.to_string());
+        }
+        source = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: Code, message: &str) -> (Failed, bool) {
+        match verdict(Status::new(code, message)) {
+            Verdict::Elsewhere(failed) => (failed, true),
+            Verdict::Authenticate(failed) => (failed, false),
+            Verdict::Final { failed, member } => (failed, member),
+        }
+    }
+
+    #[test]
+    fn unknown_only_where_it_may_have_been_done() {
+        for (code, message) in [
+            (Code::Unavailable, "etcdserver: request timed out"),
+            (Code::Unavailable, "etcdserver: leader changed"),
+            (Code::Unavailable, "etcdserver: server stopped"),
+            (Code::Unknown, "transport error"),
+            (Code::Internal, "h2 protocol error"),
+            (Code::Cancelled, "operation was canceled"),
+            (Code::DeadlineExceeded, "context deadline exceeded"),
+            (Code::ResourceExhausted, "message larger than max"),
+        ] {
+            let (failed, member) = failed(code, message);
+            assert!(matches!(failed, Failed::NoAnswer(_)), "{message}");
+            assert!(member, "{message}");
+        }
+        for (code, message, kind) in [
+            (
+                Code::Unavailable,
+                "etcdserver: no leader",
+                ErrorKind::Unavailable,
+            ),
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                ErrorKind::Permission,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: user name is empty",
+                ErrorKind::Permission,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: request is too large",
+                ErrorKind::InvalidInput,
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                ErrorKind::Unavailable,
+            ),
+            (
+                Code::Unauthenticated,
+                "etcdserver: invalid auth token",
+                ErrorKind::Permission,
+            ),
+        ] {
+            let (Failed::NotDone(error), _) = failed(code, message) else {
+                panic!("{message}");
+            };
+            assert_eq!(error.kind(), kind, "{message}");
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_store_acts_on_is_told_apart() {
+        let lost = failed(Code::NotFound, "etcdserver: requested lease not found");
+        assert!(matches!(lost, (Failed::NoSuchLease, false)));
+        let many = failed(
+            Code::InvalidArgument,
+            "etcdserver: too many operations in txn request",
+        );
+        assert!(matches!(many, (Failed::TooMany, false)));
+    }
+}
