@@ -9,6 +9,7 @@
 pub mod conformance;
 pub mod history;
 pub mod procs;
+pub mod servers;
 pub mod sim;
 pub mod world;
 

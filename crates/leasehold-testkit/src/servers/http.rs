@@ -1,0 +1,28 @@
+//! As much of HTTP as it takes to ask a server how it does.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longer than etcd takes to find that it is not healthy, which is a second.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The body of the answer to `GET path` by plain HTTP.
+///
+/// # Errors
+/// Where there is no answer within seconds, or not the status 200.
+pub fn get(server: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    // 1.0: the body ends with the connection, in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    match status.split(' ').nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        _ => Err(io::Error::other(format!("{status}: {body}"))),
+    }
+}
