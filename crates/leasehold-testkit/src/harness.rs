@@ -375,6 +375,7 @@ fn real(fixture: Arc<dyn Fixture>, time: TestTime, case: impl AsyncFnOnce(Harnes
     static SEED: AtomicU64 = AtomicU64::new(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {

@@ -106,8 +106,9 @@ pub async fn broken_term_waited_out_through_a_release(h: Harness) {
 
 /// A period no longer than the wait makes a steal a mere break: it never believes, and what follows waits.
 pub async fn broken_term_waited_out_by_a_steal_that_is_too_short(h: Harness) {
-    let first = h.a.take("x", h.short()).await;
-    let second = steal(&h.b, "x", h.short() / 10, first.index()).await;
+    let least = h.capabilities().least_period;
+    let first = h.a.take("x", h.short().max(least * 2)).await;
+    let second = steal(&h.b, "x", least.max(h.short() / 10), first.index()).await;
     loop {
         assert!(!(first.is_current() && second.is_current()));
         if let Some(next) =
