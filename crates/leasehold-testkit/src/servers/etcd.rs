@@ -16,7 +16,7 @@ pub enum EtcdVersion {
     V3_4,
     /// 3.5.1; `LEASEHOLD_ETCD_3_5` names another program.
     V3_5,
-    /// 3.7.3; `LEASEHOLD_ETCD_3_7` names another program.
+    /// What `scripts/etcd-server/go.mod` pins; `LEASEHOLD_ETCD_3_7` names another program.
     V3_7,
 }
 
@@ -215,7 +215,7 @@ impl Etcd {
     /// Whether it serves: it answers a linearizable read.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        // A member that has run out of space still serves reads; 3.4 does not know how to overlook that.
+        // A member that has run out of space still serves reads.
         self.ask("/health?exclude=NOSPACE")
             .is_some_and(|body| body.contains(r#""health":"true""#))
     }
@@ -277,16 +277,8 @@ impl Etcd {
     }
 
     fn args(&self) -> Vec<String> {
-        let Addresses {
-            client,
-            peer,
-            metrics,
-        } = self.addresses;
-        let client = if self.options.https {
-            format!("https://{client}")
-        } else {
-            format!("http://{client}")
-        };
+        let Addresses { peer, metrics, .. } = self.addresses;
+        let client = self.endpoint();
         let mut args: Vec<String> = [
             ("name", self.name.as_str()),
             ("data-dir", &self.data().to_string_lossy()),
