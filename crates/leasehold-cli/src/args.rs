@@ -21,10 +21,13 @@ and let the other side refuse smaller ones: then even a process that was frozen 
 
 const AFTER_LONG_HELP: &str = "\
 Store:
-  The registry is an SQLite file: --store, else $LEASEHOLD_STORE, else /var/lib/leasehold/leases.db for root and
-  $XDG_STATE_HOME/leasehold/leases.db (~/.local/state/leasehold/leases.db) for others. A URL (sqlite:///path) or a
-  path. The file reaches the processes of one machine that open the same file. In a container the default file would
-  reach that container only, so there a store has to be named.
+  The registry is an SQLite file, or an etcd cluster: --store, else $LEASEHOLD_STORE, else /var/lib/leasehold/leases.db for root and
+  $XDG_STATE_HOME/leasehold/leases.db (~/.local/state/leasehold/leases.db) for others. A path, or a URL:
+    sqlite:///path                              the processes of one machine that open the same file
+    etcd://host1,host2,host3:2379/prefix        a cluster and the prefix of its keys; etcds:// with TLS
+    etcds://user@host/prefix?ca=FILE&cert=FILE&key=FILE&password-file=FILE
+                                                user and password also from LEASEHOLD_ETCD_USER, LEASEHOLD_ETCD_PASSWORD
+  In a container the default file would reach that container only, so there a store has to be named.
 
 Examples:
   One at a time, never two:
@@ -102,7 +105,7 @@ impl Args {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The registry: a URL (sqlite:///path) or a file's path; $LEASEHOLD_STORE without it
+    /// The registry: a URL (etcd://host/prefix) or a file's path; $LEASEHOLD_STORE without it
     #[arg(long, global = true, value_name = "URL|PATH")]
     pub(crate) store: Option<OsString>,
     /// No messages but failures; the exit status tells

@@ -67,7 +67,7 @@ fn command(args: Args) -> u8 {
         opened: std::cell::OnceCell::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build();
     let result = match runtime {
         Ok(runtime) => {

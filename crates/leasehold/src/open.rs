@@ -15,26 +15,30 @@ pub async fn open(url: &str) -> Result<Manager> {
 }
 
 /// Connects to a registry by its URL. Must be called inside a tokio runtime, which then runs what leasehold does in
-/// the background.
+/// the background; registries that are reached by the network need one with I/O and time.
 ///
 /// | URL | registry | feature |
 /// |-|-|-|
 /// | `memory:` | this process's memory, a new one each time | |
 /// | `sqlite:///absolute/path`, `sqlite:relative/path` | an embedded file of this machine | `sqlite` |
+/// | `etcd://host1,host2,host3:2379/prefix`, `etcds://...` with TLS | an etcd cluster; the documentation of leasehold-etcd has users and certificates | `etcd` |
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that is none of these, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the store's feature is
 /// not compiled in, and whatever the store says.
 pub async fn connect(url: &str) -> Result<Builder> {
     let door: Arc<dyn Door> = RealDoor::new()?;
-    let store = store(url, &door).map_err(|error| error.during("open", None))?;
+    let store = store(url, &door)
+        .await
+        .map_err(|error| error.during("open", None))?;
     Ok(Manager::builder(store, door))
 }
 
-fn store(url: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
+async fn store(url: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
     match Url::parse(url)? {
         Url::Memory => Ok(Arc::new(MemoryStore::new(door.clone()))),
         Url::Sqlite(path) => sqlite(path, door),
+        Url::Etcd(url) => etcd(url, door).await,
     }
 }
 
@@ -51,5 +55,20 @@ fn sqlite(_: &str, _: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
     Err(leasehold_core::Error::new(
         leasehold_core::ErrorKind::Unsupported,
         "leasehold was compiled without its feature `sqlite`",
+    ))
+}
+
+#[cfg(feature = "etcd")]
+async fn etcd(url: &str, door: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
+    let config = leasehold_etcd::Config::from_url(url)?;
+    let store = leasehold_etcd::EtcdStore::connect(config, door.clone()).await?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn etcd(_: &str, _: &Arc<dyn Door>) -> Result<Arc<dyn Store>> {
+    Err(leasehold_core::Error::new(
+        leasehold_core::ErrorKind::Unsupported,
+        "leasehold was compiled without its feature `etcd`",
     ))
 }

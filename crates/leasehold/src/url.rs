@@ -9,6 +9,8 @@ pub(crate) enum Url<'a> {
     Memory,
     /// An embedded file, by its path.
     Sqlite(&'a str),
+    /// An etcd cluster, by the whole URL, which its own crate reads.
+    Etcd(&'a str),
 }
 
 impl<'a> Url<'a> {
@@ -21,7 +23,10 @@ impl<'a> Url<'a> {
             "memory" if rest.is_empty() => Ok(Self::Memory),
             "memory" => Err(not_a_url("`memory:` takes no path")),
             "sqlite" => path(rest).map(Self::Sqlite),
-            _ => Err(not_a_url("its scheme is not known here (memory, sqlite)")),
+            "etcd" | "etcds" => Ok(Self::Etcd(url)),
+            _ => Err(not_a_url(
+                "its scheme is not known here (memory, sqlite, etcd, etcds)",
+            )),
         }
     }
 }
@@ -68,6 +73,8 @@ mod tests {
             ),
             ("sqlite:leases.db", Url::Sqlite("leases.db")),
             ("sqlite:///a b?c#d%20", Url::Sqlite("/a b?c#d%20")),
+            ("etcd://a,b/c", Url::Etcd("etcd://a,b/c")),
+            ("etcds://a", Url::Etcd("etcds://a")),
         ] {
             assert_eq!(Url::parse(url).unwrap(), read, "{url}");
         }

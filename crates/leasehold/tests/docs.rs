@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leasehold::{Capabilities, Door, MemoryRegister, Observed, RealDoor, Store};
+use leasehold::{Capabilities, Door, Drift, MemoryRegister, Observed, RealDoor, Store};
+use leasehold_etcd::{Cluster, Config, EtcdClient, EtcdStore};
 
 /// The files that show the table of stores, between the two marks.
 const TABLES: [&str; 2] = ["README.md", "crates/leasehold/src/lib.md"];
@@ -62,13 +63,27 @@ async fn stores() -> Vec<(&'static str, &'static str, Capabilities)> {
     let sqlite = leasehold::open(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
-    let observed = Observed::new(MemoryRegister::new(), door);
+    let observed = Observed::new(MemoryRegister::new(), door.clone());
+    // Nothing is asked of it: it is what a cluster with its own defaults would be.
+    let client = EtcdClient::new(Config::new(["localhost:2379"]), door.clone()).unwrap();
+    let cluster = Cluster {
+        location: "etcd://localhost:2379".into(),
+        prefix: "/leasehold".into(),
+        least: Duration::from_secs(2),
+        drift: Drift::Unknown,
+    };
+    let etcd = EtcdStore::new(std::sync::Arc::new(client), door, cluster);
     let stores = vec![
         ("memory", "`memory:`", memory.capabilities().clone()),
         (
             "SQLite file",
             "`sqlite:PATH`, feature `sqlite`",
             sqlite.capabilities().clone(),
+        ),
+        (
+            "etcd",
+            "`etcd://HOST,.../PREFIX`, feature `etcd`",
+            etcd.declared(),
         ),
         (
             "any compare-and-swap",
