@@ -106,16 +106,20 @@ async fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
     }
 }
 
-/// `-v`: what leasehold does; `-vv`: everything.
+/// `-v`: what leasehold does; `-vv`: everything it can tell. What its libraries tell of themselves only where it is
+/// serious: they would drown it, and could tell what is secret.
 fn log(verbose: u8) {
-    use tracing_subscriber::filter::LevelFilter;
-    let level = match verbose {
+    let filter = match verbose {
         0 => return,
-        1 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
+        1 => {
+            "warn,leasehold=debug,leasehold_core=debug,leasehold_sqlite=debug,leasehold_etcd=debug"
+        }
+        _ => {
+            "warn,leasehold=trace,leasehold_core=trace,leasehold_sqlite=trace,leasehold_etcd=trace"
+        }
     };
     tracing_subscriber::fmt()
-        .with_max_level(level)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         // It would tell of a closed standard error there, and panic.
         .log_internal_errors(false)

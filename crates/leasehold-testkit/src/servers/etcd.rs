@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::folder;
 use super::{PATIENCE, Process, get, ports, tool, wait};
 
 /// The servers that `scripts/setup` installs.
@@ -360,10 +361,7 @@ impl EtcdCluster {
             name: format!("m{number}"),
             addresses,
             initial_cluster: initial_cluster.clone(),
-            folder: tempfile::Builder::new()
-                .prefix("leasehold-etcd-")
-                .tempdir()
-                .expect("a temporary folder"),
+            folder: folder::new("leasehold-etcd"),
         };
         let mut members: Vec<Etcd> = addresses.iter().enumerate().map(member).collect();
         members.iter_mut().for_each(Etcd::launch);

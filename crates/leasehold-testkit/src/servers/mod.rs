@@ -18,6 +18,7 @@
 //! All of this blocks and waits in real time. It needs Linux.
 
 mod etcd;
+mod folder;
 mod http;
 mod ports;
 mod process;
