@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -49,14 +50,19 @@ impl Fixture for Prefix {
                 then: vec![put],
                 ..Txn::default()
             };
-            let until = door.now().plus(std::time::Duration::from_secs(10));
+            let until = door.now().plus(Duration::from_secs(10));
             client.txn(txn, until).await.unwrap();
         }
         .boxed()
     }
 
     fn time(&self) -> TestTime {
-        TestTime::real()
+        TestTime::Real {
+            short: Duration::from_secs(2),
+            slack: Duration::from_secs(10),
+            // A round is 64 round trips and as many syncs of a disk.
+            rounds: 100,
+        }
     }
 }
 
