@@ -175,15 +175,16 @@ impl Actor {
         Some((status, dead))
     }
 
-    /// What a steal or a break names: mostly what was seen, sometimes what is long past.
-    fn displaced(&self, status: &Status, dead: bool) -> Displace {
+    /// What a steal or a break names: mostly what was seen, sometimes what is long past; and whether it asserts that the
+    /// lessee is dead.
+    fn displaced(&self, status: &Status, dead: bool) -> (Displace, bool) {
         let index = match self.me.below(8) {
             0 => status.index() - 1,
             _ => status.index(),
         };
         match dead && index == status.index() && self.me.below(2) == 0 {
-            true => self.me.assume_dead(status.name(), index),
-            false => Displace::index(index),
+            true => (self.me.assume_dead(status.name(), index), true),
+            false => (Displace::index(index), false),
         }
     }
 
@@ -191,7 +192,7 @@ impl Actor {
         let Some((status, dead)) = self.standing(name).await else {
             return;
         };
-        let displace = self.displaced(&status, dead);
+        let (displace, _) = self.displaced(&status, dead);
         let request = self.request(name);
         let manager = self.me.manager().clone();
         if let Some(Ok(lease)) = self.call("steal", manager.steal(request, displace)).await {
@@ -203,12 +204,14 @@ impl Actor {
         let Some((status, dead)) = self.standing(name).await else {
             return;
         };
-        let displace = self.displaced(&status, dead);
+        let (displace, asserts) = self.displaced(&status, dead);
         let manager = self.me.manager().clone();
-        drop(
-            self.call("break", manager.break_lease(name, displace))
-                .await,
-        );
+        let broken = self.call("break", manager.break_lease(name, displace));
+        if !matches!(broken.await, Some(Ok(_))) && asserts {
+            // An assertion that came to nothing helps no later change.
+            let plain = Displace::index(status.index());
+            drop(self.call("break", manager.break_lease(name, plain)).await);
+        }
     }
 
     /// One of the leases, no longer in its place.
