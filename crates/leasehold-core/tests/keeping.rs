@@ -1,61 +1,23 @@
 //! When a lease that is kept alive is renewed: a third of its period apart, sooner after failures, to the last moment.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::Arc;
+#[path = "common/world.rs"]
+mod world;
+
 use std::time::Duration;
 
-use leasehold_core::store::Store;
-use leasehold_core::{BootInstant, Door, ErrorKind, KeepAlive, Lease, LeaseName, Manager};
-use leasehold_core::{MemoryStore, Result};
-use leasehold_testkit::sim::{Sim, SimDoor};
-use leasehold_testkit::{Fault, Faulty, seeds};
+use leasehold_core::{BootInstant, Door, ErrorKind, KeepAlive, Lease, LeaseName, Result};
+use leasehold_testkit::{Fault, seeds};
+use world::World;
 
 const PERIOD: Duration = Duration::from_secs(120);
 const SECOND: Duration = Duration::from_secs(1);
 /// What the simulator's scheduling may add.
 const MOMENT: Duration = Duration::from_millis(1);
 
-struct World {
-    sim: Sim,
-    door: Arc<SimDoor>,
-    memory: MemoryStore,
-    faulty: Faulty,
-    manager: Manager,
-}
-
+/// Its manager's time-out is long, so that a reply may be as late as a deadline.
 fn world(seed: u64) -> World {
-    let sim = Sim::new(seed);
-    let door = sim.door();
-    let memory = MemoryStore::new(door.clone());
-    let faulty = Faulty::new(Arc::new(memory.clone()), door.clone());
-    let store: Arc<dyn Store> = Arc::new(faulty.clone());
-    // Long, so that a reply may be as late as a deadline.
-    let manager = Manager::builder(store, door.clone())
-        .timeout(PERIOD * 4)
-        .build()
-        .unwrap();
-    World {
-        sim,
-        door,
-        memory,
-        faulty,
-        manager,
-    }
-}
-
-impl World {
-    async fn take(&self, period: Duration) -> Lease {
-        let lease = self.manager.acquire_lease("x", "m", 0, period).await;
-        lease.unwrap().unwrap()
-    }
-
-    async fn sleep(&self, length: Duration) {
-        self.door.sleep_until(self.door.now().plus(length)).await;
-    }
-
-    fn sent(&self) -> Vec<BootInstant> {
-        self.faulty.sent().iter().map(|sent| sent.at).collect()
-    }
+    World::new(seed, 1000, PERIOD * 4)
 }
 
 fn gaps(sent: &[BootInstant]) -> Vec<Duration> {
@@ -68,11 +30,11 @@ fn renewals_are_a_third_of_the_period_apart() {
     for seed in seeds() {
         let world = world(seed);
         world.sim.block_on(async {
-            let held = world.take(PERIOD).await.keep_alive(KeepAlive::new());
+            let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
             world.sleep(PERIOD * 10).await;
             held.check().unwrap();
         });
-        let gaps = gaps(&world.sent());
+        let gaps = gaps(&world.sent("x"));
         assert!(gaps.len() >= 30, "{gaps:?}");
         let third = PERIOD / 3;
         for gap in &gaps {
@@ -89,13 +51,13 @@ fn another_period_is_kept_from_the_first_renewal_on() {
     for (granted, asked) in [(PERIOD, PERIOD / 4), (PERIOD / 4, PERIOD)] {
         let world = world(1);
         world.sim.block_on(async {
-            let lease = world.take(granted).await;
+            let lease = world.take("x", granted).await;
             let held = lease.keep_alive(KeepAlive::new().period(asked));
             world.sleep(PERIOD * 5).await;
-            let last = *world.sent().last().unwrap();
+            let last = *world.sent("x").last().unwrap();
             assert_eq!(held.deadline(), Some(last.plus(asked)));
         });
-        let gaps = gaps(&world.sent());
+        let gaps = gaps(&world.sent("x"));
         assert!(gaps[0] <= granted.min(asked) / 3 + MOMENT, "{gaps:?}");
         for gap in &gaps[1..] {
             assert!(*gap >= asked / 3 * 9 / 10, "{gaps:?}");
@@ -111,7 +73,7 @@ fn failed_renewals_are_tried_again_sooner_and_to_the_last_moment() {
     for seed in seeds() {
         let world = world(seed);
         let deadline = world.sim.block_on(async {
-            let held = world.take(PERIOD).await.keep_alive(KeepAlive::new());
+            let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
             let deadline = held.deadline().unwrap();
             world.faulty.always(Some(Fault::Refuse));
             let error = held.lost().await;
@@ -122,7 +84,7 @@ fn failed_renewals_are_tried_again_sooner_and_to_the_last_moment() {
             deadline
         });
         // The acquire is the first; the first renewal is the first that fails.
-        let sent = world.sent();
+        let sent = world.sent("x");
         let tries = &sent[1..];
         for (n, pair) in tries.windows(2).enumerate() {
             let backoff = (PERIOD / 40 * (2 << n.min(6))).min(PERIOD / 3);
@@ -144,12 +106,12 @@ fn failed_renewals_are_tried_again_sooner_and_to_the_last_moment() {
 fn a_success_after_failures_ends_the_hurry() {
     let world = world(2);
     world.sim.block_on(async {
-        let held = world.take(PERIOD).await.keep_alive(KeepAlive::new());
+        let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
         world.faulty.then(Fault::Refuse).then(Fault::Refuse);
         world.sleep(PERIOD * 3).await;
         held.check().unwrap();
     });
-    let gaps = gaps(&world.sent());
+    let gaps = gaps(&world.sent("x"));
     assert!(gaps[1] < PERIOD / 10 && gaps[2] < PERIOD / 5, "{gaps:?}");
     for gap in &gaps[3..] {
         assert!(*gap >= PERIOD / 3 * 9 / 10, "{gaps:?}");
@@ -163,11 +125,11 @@ fn a_success_known_late_is_followed_soon_but_not_at_once() {
     let world = world(3);
     world.sim.block_on(async {
         let late = SECOND * 60;
-        let held = world.take(PERIOD).await.keep_alive(KeepAlive::new());
+        let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
         world.faulty.then(Fault::DelayReply(late));
         world.sleep(PERIOD).await;
         held.check().unwrap();
-        let gap = gaps(&world.sent())[1];
+        let gap = gaps(&world.sent("x"))[1];
         let pause = PERIOD / 40;
         assert!(gap >= late + pause && gap <= late + pause + MOMENT);
     });
@@ -175,12 +137,12 @@ fn a_success_known_late_is_followed_soon_but_not_at_once() {
     world.sim.block_on(async {
         // The renewal ends belief sooner than the grant did, and is known a fifth of a second before.
         let (short, left) = (SECOND * 12, SECOND / 5);
-        let lease = world.take(PERIOD).await;
+        let lease = world.take("x", PERIOD).await;
         let held = lease.keep_alive(KeepAlive::new().period(short));
         world.faulty.then(Fault::DelayReply(short - left));
         world.sleep(short * 3).await;
         held.check().unwrap();
-        let gap = gaps(&world.sent())[1];
+        let gap = gaps(&world.sent("x"))[1];
         assert!(gap >= short - left / 2 && gap <= short - left / 2 + MOMENT);
     });
 }
@@ -201,7 +163,7 @@ fn a_lease_of_what_cannot_be_judged_is_lost_at_once() {
         assert!(world.door.now() <= start.plus(PERIOD / 3 + MOMENT));
         assert!(held.release().await.is_err());
     });
-    assert!(world.sent().is_empty());
+    assert!(world.sent("x").is_empty());
 }
 
 /// A guard tells the same of its term as the lease did.
@@ -209,8 +171,8 @@ fn a_lease_of_what_cannot_be_judged_is_lost_at_once() {
 fn a_guard_knows_its_term() {
     let world = world(6);
     world.sim.block_on(async {
-        world.take(PERIOD).await.release().await.unwrap();
-        let lease = world.take(PERIOD).await;
+        world.take("x", PERIOD).await.release().await.unwrap();
+        let lease = world.take("x", PERIOD).await;
         let (fence, deadline) = (lease.fence(), lease.deadline());
         assert!(fence > 1);
         let held = lease.keep_alive(KeepAlive::new());
@@ -228,7 +190,7 @@ fn a_guard_knows_its_term() {
 fn a_guard_tells_not_yet_from_over() {
     let world = world(7);
     let held = world.sim.block_on(async {
-        let lease = world.take(PERIOD / 2).await;
+        let lease = world.take("x", PERIOD / 2).await;
         let steal = world
             .manager
             .steal_lease("x", "thief", 0, PERIOD, lease.index());

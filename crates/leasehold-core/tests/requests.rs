@@ -1,84 +1,39 @@
 //! What is sent and what is not: which change goes with which request, beside which others, and for how long.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "common/world.rs"]
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use leasehold_core::store::{Change, Store};
-use leasehold_core::{BootInstant, Door, ErrorKind, Lease, LeaseName, Manager, MemoryStore};
-use leasehold_testkit::sim::{Sim, SimDoor};
-use leasehold_testkit::{Fault, Faulty};
+use leasehold_core::store::Change;
+use leasehold_core::{Door, ErrorKind, Lease, LeaseName};
+use leasehold_testkit::Fault;
+use world::World;
 
 const PERIOD: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(1);
 
-struct World {
-    sim: Sim,
-    door: Arc<SimDoor>,
-    memory: MemoryStore,
-    faulty: Faulty,
-    manager: Manager,
-}
-
-/// A registry whose requests carry so many changes, and a manager whose operations take that long at most.
-fn world(seed: u64, batch: usize, timeout: Duration) -> World {
-    let sim = Sim::new(seed);
-    let door = sim.door();
-    let memory = MemoryStore::new(door.clone());
-    let faulty = Faulty::new(Arc::new(memory.clone()), door.clone());
-    faulty.batch(batch);
-    let store: Arc<dyn Store> = Arc::new(faulty.clone());
-    let manager = Manager::builder(store, door.clone())
-        .timeout(timeout)
-        .build()
-        .unwrap();
-    World {
-        sim,
-        door,
-        memory,
-        faulty,
-        manager,
-    }
-}
-
-impl World {
-    async fn take(&self, name: &str, period: Duration) -> Lease {
-        let lease = self.manager.acquire_lease(name, "m", 0, period).await;
-        lease.unwrap().unwrap()
-    }
-
-    async fn sleep(&self, length: Duration) {
-        self.door.sleep_until(self.door.now().plus(length)).await;
-    }
-
-    /// When each change of this name was sent.
-    fn sent(&self, name: &str) -> Vec<BootInstant> {
-        let sent = self.faulty.sent().into_iter();
-        sent.filter(|sent| sent.change.name().as_str() == name)
-            .map(|sent| sent.at)
-            .collect()
-    }
-
-    /// So many requests that hang, each as long as a request may.
-    async fn hang(&self, count: usize) {
-        let acquire = async |i: usize| {
-            let name = LeaseName::new(format!("hangs/{i}")).unwrap();
-            for _ in 0..100 {
-                self.faulty.then_for(&name, Fault::Hang);
-            }
-            drop(self.manager.acquire_lease(name, "m", 0, PERIOD).await);
-        };
-        join_all((0..count).map(acquire)).await;
-    }
+/// So many requests that hang, each as long as a request may.
+async fn hang(world: &World, count: usize) {
+    let acquire = async |i: usize| {
+        let name = LeaseName::new(format!("hangs/{i}")).unwrap();
+        for _ in 0..100 {
+            world.faulty.then_for(&name, Fault::Hang);
+        }
+        drop(world.manager.acquire_lease(name, "m", 0, PERIOD).await);
+    };
+    join_all((0..count).map(acquire)).await;
 }
 
 /// A request of many renewals that gets no answer is given up while there is time to send the renewals again: after half
 /// of the time-out.
 #[test]
 fn renew_all_sends_again_what_a_hanging_request_carried() {
-    let world = world(1, 1000, SECOND * 10);
+    let world = World::new(1, 1000, SECOND * 10);
     world.sim.block_on(async {
         let mut leases = [world.take("a", PERIOD).await, world.take("b", PERIOD).await];
         world.faulty.then(Fault::Hang);
@@ -93,7 +48,7 @@ fn renew_all_sends_again_what_a_hanging_request_carried() {
 /// A renewal of many that goes on being resolved after its answer is outstanding: a shutdown waits for it.
 #[test]
 fn a_shutdown_waits_for_renewals_that_are_being_resolved() {
-    let world = world(6, 1000, SECOND * 10);
+    let world = World::new(6, 1000, SECOND * 10);
     world.sim.block_on(async {
         let mut leases = [world.take("a", PERIOD).await, world.take("b", PERIOD).await];
         world.faulty.always(Some(Fault::Lose));
@@ -114,7 +69,7 @@ fn a_shutdown_waits_for_renewals_that_are_being_resolved() {
 /// says which reader it needs.
 #[test]
 fn a_foreign_record_becomes_ours_by_its_renewal() {
-    let world = world(2, 1000, SECOND * 10);
+    let world = World::new(2, 1000, SECOND * 10);
     let name = LeaseName::new("x").unwrap();
     let json = br#"{"MachineID":"fleet","Version":3}"#;
     world.memory.plant(&name, json);
@@ -139,7 +94,7 @@ fn a_foreign_record_becomes_ours_by_its_renewal() {
 /// A term that is over for its handle is not renewed, whatever the registry still says: nothing is sent.
 #[test]
 fn a_term_that_is_over_is_not_renewed() {
-    let world = world(3, 1000, SECOND * 10);
+    let world = World::new(3, 1000, SECOND * 10);
     world.sim.block_on(async {
         let mut one = world.take("one", PERIOD).await;
         let mut many = world.take("many", PERIOD).await;
@@ -157,7 +112,7 @@ fn a_term_that_is_over_is_not_renewed() {
 /// A grant that is learnt only after its deadline, as the process was stopped meanwhile, is given back and not used.
 #[test]
 fn a_grant_that_is_learnt_too_late_is_given_back() {
-    let world = world(7, 1000, PERIOD * 10);
+    let world = World::new(7, 1000, PERIOD * 10);
     world.faulty.then(Fault::DelaySend(PERIOD / 2));
     let told = Arc::new(std::sync::Mutex::new(None));
     let (manager, slot) = (world.manager.clone(), told.clone());
@@ -183,8 +138,8 @@ fn a_grant_that_is_learnt_too_late_is_given_back() {
 /// Beside a request that hangs there are three others at most, however many changes wait.
 #[test]
 fn requests_beside_one_that_hangs_are_bounded() {
-    let world = world(4, 1, SECOND * 10);
-    world.sim.block_on(world.hang(12));
+    let world = World::new(4, 1, SECOND * 10);
+    world.sim.block_on(hang(&world, 12));
     assert_eq!(world.faulty.most_in_flight(), 4);
     // They are all let go of again: what comes afterwards is sent at once, one request at a time.
     world.faulty.heal();
@@ -199,7 +154,7 @@ fn requests_beside_one_that_hangs_are_bounded() {
 /// A change whose time is over before it was sent never is, and is told so: not applied. Which waits on goes on waiting.
 #[test]
 fn a_change_that_waited_in_vain_is_not_sent() {
-    let world = world(5, 1, SECOND * 100);
+    let world = World::new(5, 1, SECOND * 100);
     world.sim.block_on(async {
         let mut sooner = world.take("sooner", PERIOD).await;
         let mut later = world.take("later", PERIOD).await;
@@ -222,7 +177,7 @@ fn a_change_that_waited_in_vain_is_not_sent() {
             let told = join(later, sooner).await;
             assert_eq!(told, (ErrorKind::Unavailable, ErrorKind::Unavailable));
         };
-        join(world.hang(4), renewals).await;
+        join(hang(&world, 4), renewals).await;
         assert!(world.faulty.sent().len() > sent);
         assert_eq!(world.sent("sooner").len(), 1);
         assert_eq!(world.sent("later").len(), 1);

@@ -1,19 +1,21 @@
 //! Waits are bounded, and what was given up before it was sent is not sent.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "common/odd.rs"]
+mod odd;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, StreamExt};
-use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal, Store};
+use leasehold_core::store::{Signal, Store};
 use leasehold_core::{
-    Attempt, BootInstant, Capabilities, Displace, Door, ErrorKind, LeaseName, LockAttempt, Manager,
-    MemoryStore, Prefix, Request, Result,
+    Attempt, BootInstant, Displace, Door, ErrorKind, LeaseName, LockAttempt, Manager, MemoryStore,
+    Request, Result,
 };
 use leasehold_testkit::sim::{Sim, SimDoor};
 use leasehold_testkit::{Fault, Faulty};
+use odd::Odd;
 
 const PERIOD: Duration = Duration::from_secs(12);
 const SECOND: Duration = Duration::from_secs(1);
@@ -161,7 +163,7 @@ fn a_lock_on_a_hanging_registry_ends_within_its_limit() {
 #[test]
 fn a_shutdown_ends_by_its_limit() {
     let (sim, door, ..) = world(5);
-    let manager = manager(Odd::new(&door), &door);
+    let manager = manager(odd(&door), &door);
     sim.block_on(async {
         let start = door.now();
         assert!(manager.shutdown(SECOND).await.is_err());
@@ -218,7 +220,7 @@ fn a_forked_child_sends_nothing() {
 #[test]
 fn a_busy_watch_tells_expiry() {
     let (sim, door, ..) = world(7);
-    let store = Odd::new(&door);
+    let store = odd(&door);
     let manager = manager(store, &door);
     sim.block_on(async {
         let lease = manager
@@ -244,8 +246,8 @@ fn a_busy_watch_tells_expiry() {
 #[test]
 fn a_slow_listing_is_told_at_once() {
     let (sim, door, ..) = world(8);
-    let mut store = Odd::new(&door);
-    store.slow = SECOND / 4;
+    let mut store = odd(&door);
+    store.listing = SECOND / 4;
     let manager = manager(store, &door);
     sim.block_on(async {
         let lease = manager.acquire_lease("x/1", "m", 0, PERIOD).await.unwrap();
@@ -262,7 +264,7 @@ fn a_slow_listing_is_told_at_once() {
 #[test]
 fn ended_signals_are_no_panic() {
     let (sim, door, ..) = world(9);
-    let mut store = Odd::new(&door);
+    let mut store = odd(&door);
     store.ended = true;
     let manager = manager(store, &door);
     sim.block_on(async {
@@ -430,77 +432,15 @@ fn unknown_a_refusal_while_the_named_vacancy_stands_does_not_decide() {
     });
 }
 
-/// A store of some oddity: it signals without end, or not at all any more; its listings are slow; its close hangs.
-#[derive(Debug)]
-struct Odd {
-    inner: MemoryStore,
-    door: Arc<SimDoor>,
-    ended: bool,
-    slow: Duration,
-}
-
-impl Odd {
-    fn new(door: &Arc<SimDoor>) -> Self {
-        Self {
-            inner: MemoryStore::new(door.clone()),
-            door: door.clone(),
-            ended: false,
-            slow: Duration::ZERO,
-        }
-    }
-}
-
-impl Store for Odd {
-    fn declared(&self) -> Capabilities {
-        self.inner.declared()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn get<'a>(
-        &'a self,
-        name: &'a LeaseName,
-        until: BootInstant,
-    ) -> BoxFuture<'a, Result<Option<Seen>>> {
-        let pause = self.door.now().plus(Duration::from_millis(1));
-        async move {
-            self.door.sleep_until(pause).await;
-            self.inner.get(name, until).await
-        }
-        .boxed()
-    }
-
-    fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
-        self.inner.apply(changes, until)
-    }
-
-    fn list<'a>(
-        &'a self,
-        prefix: &'a Prefix,
-        after: Option<&'a LeaseName>,
-        max: usize,
-        until: BootInstant,
-    ) -> BoxFuture<'a, Result<Page>> {
-        async move {
-            self.door.sleep_until(self.door.now().plus(self.slow)).await;
-            self.inner.list(prefix, after, max, until).await
-        }
-        .boxed()
-    }
-
-    fn watch(&self, _: Scope) -> BoxStream<'static, Signal> {
-        if self.ended {
-            return stream::unfold((), |()| async { None }).boxed();
-        }
-        // Of a name that never changes.
-        let name = LeaseName::new("x/busy").unwrap();
-        stream::repeat(Signal::Name(name)).boxed()
-    }
-
-    fn close(&self, _: BootInstant) -> BoxFuture<'_, Result<()>> {
-        futures_util::future::pending().boxed()
+/// A registry that is never still, takes a moment for a reading, and is never closed.
+fn odd(door: &Arc<SimDoor>) -> Odd {
+    // It tells of a name that never changes.
+    let busy = Signal::Name(LeaseName::new("x/busy").unwrap());
+    Odd {
+        reading: Duration::from_millis(1),
+        signal: Some((busy, Duration::ZERO)),
+        open: true,
+        ..Odd::new(door)
     }
 }
 

@@ -1,123 +1,33 @@
 //! How often a watch and a waiting lock ask the registry, whatever it does to them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::{Arc, Mutex};
+#[path = "common/odd.rs"]
+mod odd;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
-use futures_util::stream::{self, BoxStream, StreamExt};
-use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal, Store};
-use leasehold_core::{
-    BootInstant, Capabilities, Door, Error, ErrorKind, Event, LeaseName, LockAttempt, Manager,
-    MemoryStore, Prefix, Result, Watch,
-};
+use futures_util::future::{Either, select};
+use leasehold_core::store::Signal;
+use leasehold_core::{BootInstant, Door, ErrorKind, Event, LeaseName, LockAttempt, Manager, Watch};
 use leasehold_testkit::sim::{Sim, SimDoor};
 use leasehold_testkit::{Fault, Faulty, seeds};
+use odd::Odd;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
-/// A registry that counts its readings, takes its time for a listing, and signals without pause.
-#[derive(Clone, Debug)]
-struct Busy {
-    inner: MemoryStore,
-    door: Arc<SimDoor>,
-    /// How long a listing takes.
-    slow: Duration,
-    /// What it signals every millisecond.
-    signal: Option<Signal>,
-    fails: Arc<Mutex<bool>>,
-    gets: Arc<Mutex<Vec<BootInstant>>>,
-    lists: Arc<Mutex<Vec<BootInstant>>>,
-}
-
-fn world(seed: u64, slow: Duration, signal: Option<Signal>) -> (Sim, Arc<SimDoor>, Busy, Manager) {
+/// A registry that takes its time for a listing, and signals this every millisecond.
+fn world(seed: u64, slow: Duration, signal: Option<Signal>) -> (Sim, Arc<SimDoor>, Odd, Manager) {
     let sim = Sim::new(seed);
     let door = sim.door();
-    let busy = Busy {
-        inner: MemoryStore::new(door.clone()),
-        door: door.clone(),
-        slow,
-        signal,
-        fails: Arc::default(),
-        gets: Arc::default(),
-        lists: Arc::default(),
+    let busy = Odd {
+        listing: slow,
+        signal: signal.map(|signal| (signal, MILLI)),
+        ..Odd::new(&door)
     };
     let manager = Manager::builder(Arc::new(busy.clone()), door.clone());
     (sim, door, busy, manager.build().unwrap())
-}
-
-impl Busy {
-    fn fail(&self, fails: bool) {
-        *self.fails.lock().unwrap() = fails;
-    }
-
-    fn failure<T>(&self) -> Option<Result<T>> {
-        let failure = || Err(Error::new(ErrorKind::Unavailable, "the test says so"));
-        self.fails.lock().unwrap().then(failure)
-    }
-}
-
-impl Store for Busy {
-    fn declared(&self) -> Capabilities {
-        self.inner.declared()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn get<'a>(
-        &'a self,
-        name: &'a LeaseName,
-        until: BootInstant,
-    ) -> BoxFuture<'a, Result<Option<Seen>>> {
-        self.gets.lock().unwrap().push(self.door.now());
-        match self.failure() {
-            Some(failure) => futures_util::future::ready(failure).boxed(),
-            None => self.inner.get(name, until),
-        }
-    }
-
-    fn apply(&self, changes: Vec<Change>, until: BootInstant) -> BoxFuture<'_, Vec<Outcome>> {
-        self.inner.apply(changes, until)
-    }
-
-    fn list<'a>(
-        &'a self,
-        prefix: &'a Prefix,
-        after: Option<&'a LeaseName>,
-        max: usize,
-        until: BootInstant,
-    ) -> BoxFuture<'a, Result<Page>> {
-        self.lists.lock().unwrap().push(self.door.now());
-        async move {
-            if !self.slow.is_zero() {
-                self.door.sleep_until(self.door.now().plus(self.slow)).await;
-            }
-            self.inner.list(prefix, after, max, until).await
-        }
-        .boxed()
-    }
-
-    fn watch(&self, _: Scope) -> BoxStream<'static, Signal> {
-        let Some(signal) = self.signal.clone() else {
-            return stream::pending().boxed();
-        };
-        stream::unfold(self.door.clone(), move |door| {
-            let signal = signal.clone();
-            async move {
-                door.sleep_until(door.now().plus(MILLI)).await;
-                Some((signal, door))
-            }
-        })
-        .boxed()
-    }
-
-    fn close(&self, until: BootInstant) -> BoxFuture<'_, Result<()>> {
-        self.inner.close(until)
-    }
 }
 
 /// What the watch tells within that time.
@@ -243,7 +153,7 @@ fn a_failing_watch_backs_off() {
     sim.block_on(async {
         let mut watch = manager.watch("x").unwrap();
         for _ in 0..2 {
-            busy.fail(true);
+            *busy.fails.lock().unwrap() = true;
             let mut expected = MILLI * 20;
             for _ in 0..12 {
                 let start = door.now();
@@ -252,7 +162,7 @@ fn a_failing_watch_backs_off() {
                 assert!(took >= expected && took <= expected + MILLI, "{took:?}");
                 expected = (expected * 2).min(SECOND * 5);
             }
-            busy.fail(false);
+            *busy.fails.lock().unwrap() = false;
             drop(told(&mut watch, &door, SECOND).await);
             // It is read again after half a minute.
             door.sleep_until(door.now().plus(SECOND * 30)).await;

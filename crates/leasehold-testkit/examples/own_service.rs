@@ -108,3 +108,34 @@ fn main() {
         caught.len()
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fewer than the program has, as tests are not optimised.
+    const SEEDS: std::ops::RangeInclusive<u64> = 1..=25;
+
+    #[test]
+    fn the_right_service_passes() {
+        for kind in Kind::ALL {
+            for seed in SEEDS {
+                assert_eq!(simulate(kind, seed, right), Ok(()), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_wrong_service_is_caught_in_worlds_of_every_kind() {
+        for kind in Kind::ALL {
+            let mut failures = SEEDS.filter_map(|seed| simulate(kind, seed, wrong).err());
+            let Some(first) = failures.next() else {
+                panic!("{kind}: the wrong service was not caught");
+            };
+            assert!(
+                first.contains("an earlier run wrote after a later one"),
+                "{kind}: {first}"
+            );
+        }
+    }
+}

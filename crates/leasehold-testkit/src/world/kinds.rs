@@ -221,6 +221,7 @@ impl Registry for Boot {
         for slot in state.slots.values_mut() {
             (slot.instants.believe_from, slot.instants.vacant_from) = (0, 0);
         }
+        state.vacancies.all_died();
         drop(state);
         self.0.scene().ledger.all_died();
     }
@@ -279,6 +280,7 @@ impl Registry for Wall {
                     instants.believe_from = instants.believe_from.max(anew(wait));
                     instants.vacant_from = instants.vacant_from.max(anew(hold));
                 }
+                state.vacancies.anew(clock);
                 state.down_until = now + chance.duration(Duration::from_millis(300));
                 "registry restarted"
             }
@@ -308,6 +310,7 @@ impl Registry for Wall {
                 };
                 // What was acknowledged since the copy was made is lost; its clock is as good as the other one.
                 (state.slots, state.last_index) = (copy.slots, copy.last_index);
+                state.vacancies = copy.vacancies;
                 drop(state);
                 self.0.tell_all();
                 Some("failover that loses writes")
@@ -324,11 +327,7 @@ impl Registry for Wall {
     fn lag(&self) -> Duration {
         let state = self.0.state();
         let clock = state.clock(self.0.scene().wire.truth_now());
-        let left = state
-            .slots
-            .values()
-            .map(|slot| slot.instants.left_at(clock));
-        left.max().unwrap_or_default()
+        state.vacancies.most_left(clock)
     }
 }
 

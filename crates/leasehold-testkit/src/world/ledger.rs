@@ -23,8 +23,8 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Books {
     names: BTreeMap<LeaseName, Book>,
-    /// Grants that somebody asserted to be dead, truly.
-    dead: BTreeSet<(LeaseName, u64)>,
+    /// Grants that somebody asserted to be dead, truly, and the reason that was given for it.
+    dead: BTreeSet<(LeaseName, u64, String)>,
     /// The terms in the order in which they began, by fence and lessee.
     terms: BTreeMap<(LeaseName, u64, String), u64>,
     turns: Vec<Turn>,
@@ -104,7 +104,10 @@ impl Ledger {
         let books = &mut *books;
         books.writes += 1;
         let book = books.names.entry(name.clone()).or_default();
-        let dead = books.dead.contains(&(name.clone(), book.index));
+        let ended = record.body.ended.as_ref();
+        let reason = ended.and_then(|ended| ended.reason.clone());
+        let dead =
+            reason.is_some_and(|reason| books.dead.contains(&(name.clone(), book.index, reason)));
         let (fence, was_held) = (book.fence, book.held);
         if index <= book.index {
             let seen = format!("{name} got index {index} after {}", book.index);
@@ -212,9 +215,14 @@ impl Ledger {
         }
     }
 
-    /// Somebody asserts that the lessee of this grant is dead. In a world it must be true.
-    pub fn assume_dead(&self, name: &LeaseName, index: u64) {
-        self.books().dead.insert((name.clone(), index));
+    /// Somebody asserts that the lessee of this grant is dead. In a world it must be true. The answer is the reason to
+    /// give: only the change that gives it, of this very grant, need not wait.
+    #[must_use]
+    pub fn assume_dead(&self, name: &LeaseName, index: u64) -> String {
+        let mut books = self.books();
+        let reason = format!("its life is over ({})", books.dead.len() + 1);
+        books.dead.insert((name.clone(), index, reason.clone()));
+        reason
     }
 
     /// The number of a term, in the order in which they began; zero: there is no such term.
@@ -342,11 +350,9 @@ impl Book {
 
     /// A tombstone. A clean end ends belief before it is sent.
     fn end(&mut self, record: &Record, clock: u64, dead: bool) -> Option<&'static str> {
-        let clean = record
-            .body
-            .ended
-            .as_ref()
-            .is_some_and(|ended| ended.how == EndedHow::Released);
+        let clean = record.body.ended.as_ref().is_some_and(|ended| {
+            ended.how == EndedHow::Released && ended.fence == Some(self.fence)
+        });
         self.held = false;
         if clean || dead {
             self.reserved = clock.max(self.wait);
@@ -467,6 +473,47 @@ mod tests {
         assert_eq!(broken(&ledger), [""; 0]);
         ledger.erased(&name(), 14 * SECOND - margin - 1, false);
         assert_eq!(broken(&ledger), ["a broken term is waited out"]);
+    }
+
+    /// The laws that are broken when a grant of index 1, asserted to be dead, is renewed (or not) and ended a second
+    /// later with this reason (none: the one that the assertion gave), and the name is acquired at once.
+    fn ended_as_dead(
+        renewed: bool,
+        how: (EndedHow, u64),
+        reason: Option<&str>,
+    ) -> Vec<&'static str> {
+        let ledger = granted();
+        let asserted = ledger.assume_dead(&name(), 1);
+        if renewed {
+            let renewal = Record {
+                fence: Some(1),
+                ..record(Some("a"), None)
+            };
+            ledger.wrote(&name(), 2, &renewal, 10 * SECOND);
+        }
+        let mut end = record(None, Some(how));
+        if let Some(ended) = &mut Arc::make_mut(&mut end.body).ended {
+            ended.reason = Some(reason.unwrap_or(&asserted).to_owned());
+        }
+        ledger.wrote(&name(), 3, &end, 11 * SECOND);
+        ledger.wrote(&name(), 4, &record(Some("b"), None), 11 * SECOND);
+        broken(&ledger)
+    }
+
+    #[test]
+    fn an_assertion_excuses_the_change_that_gives_it_of_this_very_grant() {
+        let ended = (EndedHow::Broken, 1);
+        assert_eq!(ended_as_dead(false, ended, None), [""; 0]);
+        // Another change of the same grant must wait, and whoever gives that reason for a later grant.
+        assert_eq!(ended_as_dead(false, ended, Some("why not")), ["not early"]);
+        assert_eq!(ended_as_dead(true, ended, None), ["not early"]);
+    }
+
+    #[test]
+    fn a_release_ends_the_term_that_it_names() {
+        let released = |fence| ended_as_dead(false, (EndedHow::Released, fence), Some(""));
+        assert_eq!(released(1), [""; 0]);
+        assert_eq!(released(2), ["not early"]);
     }
 
     #[test]

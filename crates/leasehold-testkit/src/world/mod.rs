@@ -17,6 +17,7 @@ mod senders;
 mod simulate;
 mod slots;
 mod torture;
+mod vacancies;
 #[path = "world.rs"]
 mod whole;
 mod witness;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use leasehold_core::{Door, LeaseName, Manager, Term};
+use leasehold_core::{Displace, Door, LeaseName, Manager, Term};
 
 use crate::chance::Chance;
 use crate::history::{History, Standing};
@@ -236,9 +236,11 @@ impl Process {
         state.disks.get(&self.id)?.get(key).cloned()
     }
 
-    /// Tells the ledger that the grant of this index is dead, before it is displaced as such.
-    pub fn assume_dead(&self, name: &LeaseName, index: u64) {
-        self.common.ledger.assume_dead(name, index);
+    /// Displaces the grant of this index as that of a lessee who is dead. The ledger knows it by its reason, and excuses
+    /// no other.
+    #[must_use]
+    pub fn assume_dead(&self, name: &LeaseName, index: u64) -> Displace {
+        Displace::index(index).assume_dead(self.common.ledger.assume_dead(name, index))
     }
 
     /// Counts a task as at work until the guard is dropped: when the world ends, all must have come to their end.

@@ -15,8 +15,10 @@ use leasehold_core::{
 };
 
 use crate::chance::Chance;
+use crate::world::ledger::Broken;
 use crate::world::net::{Link, Missed};
 use crate::world::registry::Scene;
+use crate::world::vacancies::Vacancies;
 
 /// The server. Clones are the same server.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub(crate) struct Slots {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct State {
     pub(crate) slots: BTreeMap<LeaseName, Slot>,
+    /// What the slots are held to.
+    pub(crate) vacancies: Vacancies,
     pub(crate) last_index: u64,
     /// How far the clock was set, in nanoseconds.
     pub(crate) step: i64,
@@ -89,6 +93,7 @@ impl Slots {
         let place = usize::try_from(chance.below(state.slots.len() as u64)).unwrap_or_default();
         let name = state.slots.keys().nth(place)?.clone();
         state.slots.remove(&name);
+        state.vacancies.deleted(&name);
         drop(state);
         self.scene.ledger.deleted(&name);
         Some("record deleted")
@@ -117,13 +122,14 @@ impl Slots {
 
     fn change(&self, state: &mut State, now: u64, change: &Change) -> Outcome {
         let slot = state.slots.get(change.name());
-        let seen = slot.map(|slot| slot.seen(now));
+        let seen = self.seen(state, change.name(), now);
         let found = slot.map(|slot| Found {
             index: slot.index,
             held: slot.record.is_held(),
             instants: Some(slot.instants),
         });
         let Some(instants) = decide(found.as_ref(), now, change) else {
+            self.hold_to(state.vacancies.refused(change, now));
             return Outcome::Refused { found: seen };
         };
         let least = if state.index_by_clock { now / 1000 } else { 0 };
@@ -131,6 +137,7 @@ impl Slots {
         state.last_index = index;
         let record = change.record().clone();
         self.scene.ledger.wrote(change.name(), index, &record, now);
+        state.vacancies.applied(change, index, now);
         let slot = Slot {
             index,
             record,
@@ -148,15 +155,23 @@ impl Slots {
             wait: instants.wait_at(now),
         })
     }
-}
 
-impl Slot {
-    fn seen(&self, now: u64) -> Seen {
-        Seen {
-            index: self.index,
-            record: self.record.clone(),
-            wait: self.instants.wait_at(now),
-            left: Some(self.instants.left_at(now)),
+    /// What is told of a record.
+    fn seen(&self, state: &State, name: &LeaseName, now: u64) -> Option<Seen> {
+        let slot = state.slots.get(name)?;
+        let left = slot.instants.left_at(now);
+        self.hold_to(state.vacancies.told(name, slot.index, left, now));
+        Some(Seen {
+            index: slot.index,
+            record: slot.record.clone(),
+            wait: slot.instants.wait_at(now),
+            left: Some(left),
+        })
+    }
+
+    fn hold_to(&self, law: std::result::Result<(), Broken>) {
+        if let Err(broken) = law {
+            self.scene.ledger.breach(broken);
         }
     }
 }
@@ -201,7 +216,7 @@ impl Store for Client {
         async move {
             let read = move || {
                 let (state, now) = server.up()?;
-                Some(state.slots.get(&name).map(|slot| slot.seen(now)))
+                Some(server.seen(&state, &name, now))
             };
             self.link.call(until, read).await.map_err(missed)
         }
@@ -239,12 +254,12 @@ impl Store for Client {
         async move {
             let read = move || {
                 let (state, now) = server.up()?;
-                let covered = state.slots.iter().filter(|(name, _)| {
+                let covered = state.slots.keys().filter(|name| {
                     prefix.covers(name) && after.as_ref().is_none_or(|after| *name > after)
                 });
                 let mut entries: Vec<_> = covered
                     .take(max + 1)
-                    .map(|(name, slot)| (name.clone(), slot.seen(now)))
+                    .filter_map(|name| Some((name.clone(), server.seen(&state, name, now)?)))
                     .collect();
                 let more = entries.len() > max;
                 entries.truncate(max);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use leasehold_core::{
-    Attempt, Changes, Displace, Held, KeepAlive, Lease, LeaseName, LockAttempt, Request, Status,
+    Attempt, Changes, Displace, Held, KeepAlive, Lease, LockAttempt, Request, Status,
 };
 
 use crate::world::ledger::Broken;
@@ -175,27 +175,24 @@ impl Actor {
         Some((status, dead))
     }
 
-    /// What a steal or a break names: mostly what was seen, sometimes what is long past.
-    fn displaced(&self, name: &str, status: &Status, dead: bool) -> Displace {
+    /// What a steal or a break names: mostly what was seen, sometimes what is long past; and whether it asserts that the
+    /// lessee is dead.
+    fn displaced(&self, status: &Status, dead: bool) -> (Displace, bool) {
         let index = match self.me.below(8) {
             0 => status.index() - 1,
             _ => status.index(),
         };
-        let displace = Displace::index(index);
-        if dead && index == status.index() && self.me.below(2) == 0 {
-            if let Ok(name) = LeaseName::new(name) {
-                self.me.assume_dead(&name, index);
-            }
-            return displace.assume_dead("its life is over");
+        match dead && index == status.index() && self.me.below(2) == 0 {
+            true => (self.me.assume_dead(status.name(), index), true),
+            false => (Displace::index(index), false),
         }
-        displace
     }
 
     async fn steal(&mut self, name: &str) {
         let Some((status, dead)) = self.standing(name).await else {
             return;
         };
-        let displace = self.displaced(name, &status, dead);
+        let (displace, _) = self.displaced(&status, dead);
         let request = self.request(name);
         let manager = self.me.manager().clone();
         if let Some(Ok(lease)) = self.call("steal", manager.steal(request, displace)).await {
@@ -207,12 +204,14 @@ impl Actor {
         let Some((status, dead)) = self.standing(name).await else {
             return;
         };
-        let displace = self.displaced(name, &status, dead);
+        let (displace, asserts) = self.displaced(&status, dead);
         let manager = self.me.manager().clone();
-        drop(
-            self.call("break", manager.break_lease(name, displace))
-                .await,
-        );
+        let broken = self.call("break", manager.break_lease(name, displace));
+        if !matches!(broken.await, Some(Ok(_))) && asserts {
+            // An assertion that came to nothing helps no later change.
+            let plain = Displace::index(status.index());
+            drop(self.call("break", manager.break_lease(name, plain)).await);
+        }
     }
 
     /// One of the leases, no longer in its place.
