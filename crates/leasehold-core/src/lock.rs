@@ -9,9 +9,10 @@ use futures_util::stream::StreamExt;
 use crate::door::{DoorExt, until};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keep_alive::{Held, KeepAlive};
-use crate::manager::Manager;
+use crate::manager::{Manager, Vacancy};
 use crate::name::LeaseName;
 use crate::request::{Attempt, Busy, Request};
+use crate::status::Status;
 use crate::store::Scope;
 use crate::time::BootInstant;
 
@@ -119,6 +120,25 @@ impl Lock {
         }
     }
 
+    /// One try of somebody who waits. Whoever was woken looks first: a read costs the registry less than a change that it
+    /// refuses, and tells which vacancy is to be named.
+    async fn try_again(&self, name: &LeaseName, first: &mut bool) -> Result<LockAttempt> {
+        if std::mem::take(first) {
+            return self.try_acquire().await;
+        }
+        let core = &self.manager.core;
+        if let Some(seen) = core.get("acquire", name).await? {
+            let judged = seen.record.judged();
+            judged.map_err(|error| error.during("acquire", Some(name)))?;
+            if !seen.is_vacant() {
+                let status = Status::new(name.clone(), seen);
+                return Ok(LockAttempt::Busy(Busy { status }));
+            }
+            core.remember(name, Vacancy::of(&seen));
+        }
+        self.try_acquire().await
+    }
+
     async fn wait(&self, at: BootInstant) -> Result<LockAttempt> {
         let door = &self.manager.core.door;
         let name = LeaseName::new(&self.request.name)?;
@@ -132,9 +152,9 @@ impl Lock {
         let mut pause = Duration::from_millis(10);
         // However short the wait, one try is made in earnest.
         let mut bound = at.max(door.now().plus(FIRST_TRY));
-        let mut holder = None;
+        let (mut holder, mut first) = (None, true);
         loop {
-            let tried = until(door, bound, self.try_acquire()).await;
+            let tried = until(door, bound, self.try_again(&name, &mut first)).await;
             bound = at;
             let tried = tried.unwrap_or_else(|| match holder.take() {
                 // The last answer that there was time for.

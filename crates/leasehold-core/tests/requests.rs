@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use leasehold_core::store::Change;
-use leasehold_core::{Door, ErrorKind, Lease, LeaseName};
+use leasehold_core::{Door, ErrorKind, Lease, LeaseName, Manager};
 use leasehold_testkit::Fault;
 use world::World;
 
@@ -181,5 +181,30 @@ fn a_change_that_waited_in_vain_is_not_sent() {
         assert!(world.faulty.sent().len() > sent);
         assert_eq!(world.sent("sooner").len(), 1);
         assert_eq!(world.sent("later").len(), 1);
+    });
+}
+
+/// Whoever waits and is woken looks first: the registry has no change to refuse, and the one that is sent names the right
+/// vacancy.
+#[test]
+fn a_waiter_that_is_woken_looks_before_it_sends() {
+    let world = World::new(8, 1000, SECOND * 10);
+    let other = Manager::builder(Arc::new(world.memory.clone()), world.door.clone());
+    let other = other.build().unwrap();
+    world.sim.block_on(async {
+        let lease = other.acquire_lease("x", "other", 0, PERIOD).await;
+        let mut lease = lease.unwrap().unwrap();
+        let lock = world.manager.lock("x").period(PERIOD);
+        let holder = async {
+            for _ in 0..5 {
+                world.sleep(SECOND).await;
+                lease.renew(PERIOD).await.unwrap();
+            }
+            assert_eq!(world.sent("x").len(), 1, "the first try, and no more");
+            lease.release().await.unwrap();
+        };
+        let (held, ()) = join(lock.acquire(), holder).await;
+        assert!(held.unwrap().check().is_ok());
+        assert_eq!(world.sent("x").len(), 2, "the first try, and the grant");
     });
 }
