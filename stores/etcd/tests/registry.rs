@@ -362,3 +362,27 @@ async fn keys_of_others_harm_nothing() {
     lease.release().await.unwrap();
     s.manager.shutdown(MINUTE).await.unwrap();
 }
+
+/// etcd counts whole seconds, and no fewer than its least: what it granted is what holds, and what is told.
+#[tokio::test]
+async fn the_granted_period_counts() {
+    let s = Setting::new("/periods");
+    let mut lease = s.take("x", Duration::from_millis(2500)).await;
+    assert_eq!(lease.period(), Duration::from_secs(3));
+    // Belief ends earlier, by the margin of clocks that drift.
+    let left = lease.left();
+    assert!(
+        left > Duration::from_secs(2) && left < Duration::from_millis(2550),
+        "{left:?}"
+    );
+    lease.renew(Duration::from_millis(4001)).await.unwrap();
+    assert_eq!(lease.period(), Duration::from_secs(5));
+    let error = s
+        .manager
+        .acquire_lease("y", "m", 0, Duration::from_millis(999))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), leasehold_core::ErrorKind::InvalidInput);
+    lease.release().await.unwrap();
+    s.manager.shutdown(MINUTE).await.unwrap();
+}
