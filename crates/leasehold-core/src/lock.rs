@@ -177,7 +177,8 @@ impl Lock {
                 Err(error)
                     if matches!(
                         error.kind(),
-                        ErrorKind::Unavailable | ErrorKind::OutcomeUnknown
+                        // Expired: it was granted, and that was known too late. It was given back.
+                        ErrorKind::Unavailable | ErrorKind::OutcomeUnknown | ErrorKind::Expired
                     ) =>
                 {
                     let wake = door.now().plus(pause.mul_f64(0.5 + door.chance()));

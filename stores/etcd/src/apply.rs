@@ -227,6 +227,7 @@ impl Client {
         let id = plan.native.filter(|_| plan.keep)?;
         let sent = self.door.now();
         let kept = self.api.keep_alive(id, until).await.ok()?;
+        self.told_term(kept.term);
         let now = self.door.now();
         if !kept.ttl.is_zero()
             && let Some(native) = self.table().native(plan.name(), plan.attempt(), id)

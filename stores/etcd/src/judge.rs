@@ -33,6 +33,7 @@ impl Client {
             revision,
             term,
         } = replied;
+        self.told_term(term);
         let done: Vec<Done> = match &*plans {
             [_] => vec![done],
             _ => done.gave.into_iter().filter_map(nested).collect(),

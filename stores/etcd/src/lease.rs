@@ -63,6 +63,13 @@ impl Native {
         self.sure_from(answered.max(self.counted))
     }
 
+    /// Whether it can never be believed again, now that a leader of this term has been heard of: it is past its last
+    /// counted renewal, and what it was told since, by somebody of an earlier term, will never count.
+    pub(crate) fn is_spoilt(&self, term: u64, now: BootInstant) -> bool {
+        let told = |answered: Answered| answered.term >= term;
+        now >= self.deadline() && !self.answered.is_some_and(told)
+    }
+
     fn sure_from(&self, sent: BootInstant) -> BootInstant {
         sent.plus(self.ttl).minus(self.margin)
     }
@@ -175,6 +182,19 @@ mod tests {
         chain.answered(at(12), kept(8), at(12));
         assert!(!chain.clone().count(at(12), 8));
         assert!(chain.count(at(12), 7));
+    }
+
+    #[test]
+    fn what_a_new_leader_spoils() {
+        let mut native = native();
+        native.answered(at(6), kept(7), at(6));
+        assert!(!native.is_spoilt(8, at(8)), "its grant counts still");
+        assert!(!native.is_spoilt(7, at(12)));
+        assert!(native.is_spoilt(8, at(12)));
+        // What the new leader says rests on what the old one said.
+        native.answered(at(12), kept(8), at(12));
+        assert!(native.is_spoilt(8, at(12)));
+        assert!(!native.count(at(12), 8));
     }
 
     #[test]

@@ -42,14 +42,14 @@ impl Warm {
 
 impl Pool {
     /// One that is ready, if there is; and those that are past their time.
-    fn take(&mut self, seconds: u64, now: BootInstant) -> (Option<Native>, Vec<Native>) {
+    fn take(&mut self, seconds: u64, term: u64, now: BootInstant) -> (Option<Native>, Vec<Native>) {
         self.asked.insert(seconds, now);
         let mut past = Vec::new();
         let Some(warm) = self.warm.get_mut(&seconds) else {
             return (None, past);
         };
         while let Some(Warm { native, .. }) = warm.pop() {
-            if now.plus(native.ttl / 4) < native.hoped() {
+            if now.plus(native.ttl / 4) < native.hoped() && !native.is_spoilt(term, now) {
                 return (Some(native), past);
             }
             past.push(native);
@@ -69,7 +69,7 @@ impl Client {
     pub(crate) fn ready(self: &Arc<Self>, seconds: u64) -> Option<Native> {
         let now = self.door.now();
         let mut pool = self.pool();
-        let (native, past) = pool.take(seconds, now);
+        let (native, past) = pool.take(seconds, self.term(), now);
         let lacks = pool.lacks(seconds) && pool.filling.insert(seconds);
         drop(pool);
         past.iter().for_each(|native| self.revoke(native.id));
@@ -99,7 +99,8 @@ impl Client {
             .warm
             .get(&native.asked)
             .is_some_and(|warm| warm.len() >= READY);
-        if full || pool.closed || now >= native.hoped() {
+        let past = now >= native.hoped() || native.is_spoilt(self.term(), now);
+        if full || pool.closed || past {
             drop(pool);
             return self.revoke(native.id);
         }
@@ -126,11 +127,14 @@ impl Client {
             let Some(due) = due else { return };
             self.door.sleep_until(due).await;
             let now = self.door.now();
-            let (idle, renew) = self.pool().due(now);
+            let (idle, renew) = self.pool().due(self.term(), now);
             idle.iter().for_each(|native| self.revoke(native.id));
             for (seconds, id) in renew {
                 let until = now.plus(Duration::from_secs(5));
                 let kept = self.api.keep_alive(id, until).await;
+                if let Ok(kept) = &kept {
+                    self.told_term(kept.term);
+                }
                 let (mut pool, answered) = (self.pool(), self.door.now());
                 let Some(warm) = pool.warm.get_mut(&seconds) else {
                     continue;
@@ -144,6 +148,11 @@ impl Client {
                         continue;
                     }
                     native.answered(now, kept, answered);
+                    if native.is_spoilt(self.term(), answered) {
+                        drop(pool);
+                        self.revoke(id);
+                        continue;
+                    }
                     warm.push(Warm::new(native, answered));
                 }
             }
@@ -161,7 +170,7 @@ impl Client {
 
 impl Pool {
     /// What has been idle for too long or is past its time, and what is to be renewed.
-    fn due(&mut self, now: BootInstant) -> (Vec<Native>, Vec<(u64, u64)>) {
+    fn due(&mut self, term: u64, now: BootInstant) -> (Vec<Native>, Vec<(u64, u64)>) {
         let (mut idle, mut renew) = (Vec::new(), Vec::new());
         for (seconds, warm) in &mut self.warm {
             let asked = self.asked.get(seconds).copied();
@@ -169,7 +178,7 @@ impl Pool {
                 let native = &warm[place].native;
                 let limit = IDLE.max(native.ttl * 3);
                 let wanted = asked.is_some_and(|asked| now < asked.plus(limit));
-                if !wanted || now >= native.hoped() {
+                if !wanted || now >= native.hoped() || native.is_spoilt(term, now) {
                     idle.push(warm.swap_remove(place).native);
                 } else if warm[place].due <= now {
                     renew.push((*seconds, native.id));

@@ -1,7 +1,7 @@
 //! The store on native leases.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub(crate) struct Client {
     pool: Mutex<Pool>,
     pub(crate) watching: Mutex<bool>,
     most: AtomicUsize,
+    /// The latest raft term that anybody told.
+    term: AtomicU64,
 }
 
 /// What a store has to know of its cluster.
@@ -91,6 +93,7 @@ impl EtcdStore {
                 pool: Mutex::default(),
                 watching: Mutex::new(false),
                 most: AtomicUsize::new(BATCH),
+                term: AtomicU64::new(0),
             }),
         }
     }
@@ -121,6 +124,16 @@ impl Client {
     /// The server takes fewer operations in one transaction than this many changes need.
     pub(crate) fn too_many(&self, changes: usize) {
         self.most.fetch_min((changes / 2).max(1), Ordering::Relaxed);
+    }
+
+    /// Somebody told a raft term.
+    pub(crate) fn told_term(&self, term: u64) {
+        self.term.fetch_max(term, Ordering::Relaxed);
+    }
+
+    /// The latest raft term that anybody told.
+    pub(crate) fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
     }
 
     /// Grants a native lease.

@@ -1,6 +1,7 @@
 //! The pool of native leases that are ready, and what must never go back to it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use leasehold_core::{Displace, ErrorKind};
@@ -237,5 +238,47 @@ fn a_tombstones_native_lease_covers_its_wait() {
                 "{took:?}"
             );
         }
+    });
+}
+
+/// What was kept ready under an earlier leader, past its last counted renewal, can never be believed again: it is found
+/// out once, and not handed out for ever.
+#[test]
+fn a_leader_change_spoils_what_is_ready_once() {
+    let world = World::new();
+    world.sim.block_on(async {
+        take(&world.a, "x", PERIOD).await.release().await.unwrap();
+        world.sleep(PERIOD * 2).await;
+        world.server.change_leader(Duration::ZERO);
+        let mut failures = 0;
+        for _ in 0..10 {
+            match world.a.acquire_lease("x", "a", 0, PERIOD).await {
+                Ok(lease) => lease.unwrap().release().await.unwrap(),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Expired);
+                    failures += 1;
+                }
+            }
+        }
+        assert!(failures <= 1, "{failures} of 10 acquires were in vain");
+        // Found out by the pool itself, where nobody asks meanwhile.
+        world.sleep(PERIOD * 2).await;
+        world.server.change_leader(Duration::ZERO);
+        world.sleep(PERIOD).await;
+        take(&world.a, "x", PERIOD).await.release().await.unwrap();
+    });
+}
+
+/// A grant that can never be believed is given back, and whoever waits for a lock goes on waiting.
+#[test]
+fn a_lock_outlives_what_a_leader_change_spoilt() {
+    let world = World::new();
+    world.sim.block_on(async {
+        take(&world.a, "x", PERIOD).await.release().await.unwrap();
+        world.sleep(PERIOD * 2).await;
+        world.server.change_leader(Duration::ZERO);
+        let held = world.a.lock("x").period(PERIOD).acquire().await.unwrap();
+        assert!(held.is_current());
+        held.release().await.unwrap();
     });
 }
