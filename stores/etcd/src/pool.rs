@@ -11,6 +11,9 @@ use crate::store::Client;
 
 /// How many are kept ready of each length.
 const READY: usize = 2;
+/// From which request for a length on one is made ready beforehand. Whoever acquires once, as a command does, asks twice
+/// at most: the vacancy was not the one it expected.
+const OFTEN: u32 = 3;
 /// How long a length that nobody asks for is kept ready, at least.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -19,8 +22,8 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     warm: BTreeMap<u64, Vec<Warm>>,
-    /// When each length was last asked for.
-    asked: BTreeMap<u64, BootInstant>,
+    /// When each length was last asked for, and how often.
+    asked: BTreeMap<u64, (BootInstant, u32)>,
     filling: BTreeSet<u64>,
     kept: bool,
     closed: bool,
@@ -43,7 +46,8 @@ impl Warm {
 impl Pool {
     /// One that is ready, if there is; and those that are past their time.
     fn take(&mut self, seconds: u64, term: u64, now: BootInstant) -> (Option<Native>, Vec<Native>) {
-        self.asked.insert(seconds, now);
+        let asked = self.asked.entry(seconds).or_insert((now, 0));
+        *asked = (now, asked.1.saturating_add(1));
         let mut past = Vec::new();
         let Some(warm) = self.warm.get_mut(&seconds) else {
             return (None, past);
@@ -58,7 +62,9 @@ impl Pool {
     }
 
     fn lacks(&self, seconds: u64) -> bool {
+        let often = |asked: &(BootInstant, u32)| asked.1 >= OFTEN;
         !self.closed
+            && self.asked.get(&seconds).is_some_and(often)
             && !self.filling.contains(&seconds)
             && self.warm.get(&seconds).is_none_or(Vec::is_empty)
     }
@@ -173,7 +179,7 @@ impl Pool {
     fn due(&mut self, term: u64, now: BootInstant) -> (Vec<Native>, Vec<(u64, u64)>) {
         let (mut idle, mut renew) = (Vec::new(), Vec::new());
         for (seconds, warm) in &mut self.warm {
-            let asked = self.asked.get(seconds).copied();
+            let asked = self.asked.get(seconds).map(|asked| asked.0);
             for place in (0..warm.len()).rev() {
                 let native = &warm[place].native;
                 let limit = IDLE.max(native.ttl * 3);
@@ -190,7 +196,7 @@ impl Pool {
         self.warm.retain(|_, warm| !warm.is_empty());
         let warm = &self.warm;
         self.asked
-            .retain(|seconds, asked| warm.contains_key(seconds) || now < asked.plus(IDLE));
+            .retain(|seconds, asked| warm.contains_key(seconds) || now < asked.0.plus(IDLE));
         (idle, renew)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use leasehold_core::{Door, Drift, Result};
 
 use super::identity::Proof;
@@ -44,16 +45,16 @@ impl EtcdClient {
     async fn probe(&self, door: &Arc<dyn Door>) -> Result<Duration, Failed> {
         let until = door.now().plus(OPEN);
         let call = ("/etcdserverpb.Maintenance/Status", Proof::Member);
-        let status: StatusResponse = self.members.call(call, Nothing {}, until).await?;
+        let status = self.members.call(call, Nothing {}, until);
+        // It has no key, and runs out by itself.
+        let (status, granted) = join(status, self.grant(1, until)).await;
+        let (status, granted): (StatusResponse, _) = (status?, granted?);
         if !sound(&status.version) {
             tracing::warn!(
                 version = status.version,
                 "this etcd has bugs that can let two lessees believe: 3.4.42, 3.5.28, 3.6.9 or later is needed"
             );
         }
-        let granted = self.grant(1, until).await?;
-        // It would run out by itself.
-        _ = self.revoke(granted.id, until).await;
         Ok(granted.ttl)
     }
 }

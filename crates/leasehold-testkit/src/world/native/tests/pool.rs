@@ -13,6 +13,10 @@ fn an_acquire_is_one_request_once_warm() {
     let world = World::new();
     world.sim.block_on(async {
         take(&world.a, "x", PERIOD).await.release().await.unwrap();
+        assert_eq!(world.way.script().grants, 1, "none is kept ready for one");
+        for _ in 0..2 {
+            take(&world.a, "x", PERIOD).await.release().await.unwrap();
+        }
         world.sleep(SECOND).await;
         let (grants, txns) = {
             let script = world.way.script();
