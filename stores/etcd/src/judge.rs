@@ -138,8 +138,11 @@ impl Client {
             };
             old = table.hold(name, held, now);
         }
-        let Some(held) = table.held.get_mut(name) else {
-            // Forgotten long after its deadline.
+        let kept = table.held.get(name).map(|held| held.native.id);
+        // Forgotten long after its deadline; or learnt so late that another grant of this client's has followed.
+        let Some(held) = table.held.get_mut(name).filter(|held| held.index <= index) else {
+            drop(table);
+            self.left(spare, unknown, old, kept);
             return Judged::Known(Outcome::Applied(unbelievable(index)));
         };
         held.index = index;
@@ -153,7 +156,7 @@ impl Client {
         let sent = held.sent;
         held.moved |= held.native.count(sent, term);
         let moved = held.moved;
-        let (ttl, counted, kept) = (held.native.ttl, held.native.counted(), held.native.id);
+        let (ttl, counted) = (held.native.ttl, held.native.counted());
         let wait = held.wait_until.since(now);
         table.see(
             name,
@@ -166,13 +169,7 @@ impl Client {
             },
         );
         drop(table);
-        if let Some(spare) = spare {
-            self.unused(spare, unknown, false, &|_| true);
-        }
-        // Only now is it known that the name has left it.
-        if let Some(old) = old.filter(|old| old.native.id != kept) {
-            self.revoke(old.native.id);
-        }
+        self.left(spare, unknown, old, kept);
         let applied = Applied {
             index,
             granted: ttl,
@@ -184,6 +181,23 @@ impl Client {
             Judged::Known(Outcome::Applied(applied))
         } else {
             Judged::Unmoved(applied)
+        }
+    }
+
+    /// What a known grant leaves behind: the native lease that its attempt did not need, and that of a grant whose name is
+    /// only now known to have left it. Neither is what keeps the name.
+    fn left(
+        self: &Arc<Self>,
+        spare: Option<Native>,
+        unknown: bool,
+        past: Option<Held>,
+        kept: Option<LeaseId>,
+    ) {
+        if let Some(spare) = spare {
+            self.unused(spare, unknown, false, &|_| true);
+        }
+        if let Some(past) = past.filter(|past| Some(past.native.id) != kept) {
+            self.revoke(past.native.id);
         }
     }
 

@@ -225,7 +225,8 @@ impl Table {
             })
     }
 
-    /// Notes a grant. What it replaces of this client's is given back: its key is gone from it.
+    /// Notes a grant. Of this and an earlier one of this client's the later stays; the other is given back, its key is
+    /// gone from it.
     pub(crate) fn hold(&mut self, name: &LeaseName, held: Held, now: BootInstant) -> Option<Held> {
         if self.held.len() > 2 * self.swept + 64 {
             // Whoever dropped a lease told nobody: its native lease runs out by itself.
@@ -233,7 +234,10 @@ impl Table {
             self.held.retain(|_, held| !gone(held));
             self.swept = self.held.len();
         }
-        self.held.insert(name.clone(), held)
+        match self.held.get(name) {
+            Some(later) if later.index > held.index => Some(held),
+            _ => self.held.insert(name.clone(), held),
+        }
     }
 
     /// The grant of this index, if it is this client's.

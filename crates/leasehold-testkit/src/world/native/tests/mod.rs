@@ -174,6 +174,8 @@ struct World {
     server: Arc<Server>,
     way: Arc<Scripted>,
     a: Manager,
+    /// By the same client as the first.
+    twin: Manager,
     b: Manager,
 }
 
@@ -190,14 +192,17 @@ impl World {
             straight: straight(),
             script: Mutex::default(),
         });
-        let manager = |api: Arc<dyn Api>, id: &str| {
-            let store = EtcdStore::new(api, door.clone(), cluster(SECOND, PPM));
-            let manager = Manager::builder(Arc::new(store), door.clone());
+        let store =
+            |api: Arc<dyn Api>| Arc::new(EtcdStore::new(api, door.clone(), cluster(SECOND, PPM)));
+        let manager = |store: &Arc<EtcdStore>, id: &str| {
+            let manager = Manager::builder(store.clone(), door.clone());
             manager.machine_id(id).build().unwrap()
         };
+        let (a, b) = (store(way.clone()), store(Arc::new(straight())));
         Self {
-            a: manager(way.clone(), "a"),
-            b: manager(Arc::new(straight()), "b"),
+            a: manager(&a, "a"),
+            twin: manager(&a, "twin"),
+            b: manager(&b, "b"),
             way,
             server,
             door,

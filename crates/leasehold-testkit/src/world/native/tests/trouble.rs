@@ -1,8 +1,9 @@
 //! What happens to the cluster.
 
+use futures_util::future::join;
 use leasehold_core::{KeepAlive, Watch};
 
-use super::{PERIOD, SECOND, World, take};
+use super::{Mishap, PERIOD, SECOND, World, take};
 
 /// How often two believed at once while another client waits for the name, and whether that got it.
 async fn overlaps(world: &World, held: &leasehold_core::Held) -> (usize, bool) {
@@ -120,4 +121,45 @@ fn a_keep_alive_of_a_lease_that_is_being_revoked_saves_nothing() {
         world.sleep(SECOND * 4).await;
         assert!(world.b.get_lease("x").await.unwrap().is_none());
     });
+}
+
+/// A grant that was applied and has run out, and whose answer is judged only then, as its keep-alive had none, says nothing
+/// about the grant that has followed by the same client.
+#[test]
+fn a_grant_that_is_learnt_late_leaves_its_successor_alone() {
+    let short = SECOND * 2;
+    let mut overtaken = 0;
+    // The server looks for what has run out twice a second: at different times of this.
+    for offset in 0..5 {
+        let world = World::new();
+        world.sim.block_on(async {
+            world.sleep(SECOND / 10 * offset).await;
+            take(&world.a, "x", short).await.release().await.unwrap();
+            // Neither the one that keeps it ready nor the one beside the acquire is answered.
+            world.keeps(&[Mishap::Lose, Mishap::Lose]);
+            world.sleep(SECOND * 7 / 5).await;
+            let late = async {
+                _ = world.a.acquire_lease("x", "a", 0, short).await;
+                world.door.now()
+            };
+            let successor = async {
+                world.sleep(SECOND / 10).await;
+                loop {
+                    let lease = world.twin.acquire_lease("x", "twin", 0, PERIOD).await;
+                    if let Some(lease) = lease.unwrap() {
+                        return (lease, world.door.now());
+                    }
+                    world.sleep(SECOND / 50).await;
+                }
+            };
+            let (late, (successor, acquired)) = join(late, successor).await;
+            overtaken += usize::from(acquired < late);
+            while successor.is_current() {
+                let found = world.b.get_lease("x").await.unwrap();
+                assert_eq!(found.unwrap().index(), successor.index());
+                world.sleep(SECOND / 10).await;
+            }
+        });
+    }
+    assert!(overtaken > 0, "no grant was learnt too late");
 }
