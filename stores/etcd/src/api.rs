@@ -203,6 +203,9 @@ pub enum Failed {
     NotDone(Error),
     /// Nobody knows whether it was served.
     NoAnswer(Error),
+    /// It was refused for want of space. The request that finds the quota exceeded when it is applied is applied all the
+    /// same, so it may have been done; it will not be done later.
+    NoSpace(Error),
     /// It names a native lease that is not there, and nothing of it was done.
     NoSuchLease,
     /// It has more operations than the server takes in one transaction, and nothing of it was done.
@@ -228,7 +231,9 @@ impl Failed {
     #[must_use]
     pub fn error(&self) -> Error {
         match self {
-            Self::NotDone(error) | Self::NoAnswer(error) => error.duplicate(),
+            Self::NotDone(error) | Self::NoAnswer(error) | Self::NoSpace(error) => {
+                error.duplicate()
+            }
             Self::NoSuchLease => Error::new(ErrorKind::Unavailable, "the native lease is gone"),
             Self::TooMany => Error::new(
                 ErrorKind::Unsupported,

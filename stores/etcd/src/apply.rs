@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, join_all};
 use leasehold_core::mutants::{Mutant, mutant};
-use leasehold_core::store::{Change, Outcome, Seen};
-use leasehold_core::{AttemptId, BootInstant};
+use leasehold_core::store::{Change, Expect, Outcome, Seen};
+use leasehold_core::{AttemptId, BootInstant, Error};
 
 use crate::api::{Failed, Kept, Op, Txn};
 use crate::doubt::Loose;
@@ -169,24 +169,62 @@ impl Client {
                     self.too_many(plans.len());
                     self.send(plans, until).await
                 }
+                Err(Failed::NoSpace(error)) => self.no_space(plans, &error, until).await,
                 Err(failed) => {
                     let outcome = |plan: &Plan| match &failed {
                         Failed::NotDone(_) | Failed::TooMany => {
                             self.not_sent(plan);
                             Outcome::NotApplied(failed.error())
                         }
-                        _ => {
-                            if let Some(pending) = self.table().pending.get_mut(&plan.attempt()) {
-                                pending.unknown = true;
-                            }
-                            Outcome::Unknown(failed.error())
-                        }
+                        _ => self.not_known(plan, failed.error()),
                     };
                     plans.iter().map(outcome).collect()
                 }
             }
         }
         .boxed()
+    }
+
+    fn not_known(&self, plan: &Plan, error: Error) -> Outcome {
+        if let Some(pending) = self.table().pending.get_mut(&plan.attempt()) {
+            pending.unknown = true;
+        }
+        Outcome::Unknown(error)
+    }
+
+    /// A request was refused for want of space, and may have been applied before that. It will not be later, so what
+    /// stands now tells.
+    async fn no_space(
+        self: &Arc<Self>,
+        plans: Vec<Plan>,
+        error: &Error,
+        until: BootInstant,
+    ) -> Vec<Outcome> {
+        let settled = plans.into_iter().map(|plan| async move {
+            let Ok(found) = self.read(plan.name(), until).await else {
+                return self.not_known(&plan, error.duplicate());
+            };
+            let named = match plan.change.expect() {
+                Expect::Index(index) => Some(index),
+                Expect::Vacant(index) => index,
+            };
+            match found {
+                // An earlier send of it may still be under way: that is for core to know.
+                found if found.as_ref().map(|seen| seen.index) == named => {
+                    self.not_sent(&plan);
+                    Outcome::NotApplied(error.duplicate())
+                }
+                Some(seen) if seen.record.attempt == Some(plan.attempt()) => {
+                    if let Change::Take(take) = &plan.change {
+                        let plan = self.table().ask(take, self.door.now());
+                        return self.alone(plan, until).await;
+                    }
+                    Outcome::Refused { found: Some(seen) }
+                }
+                _ => self.not_known(&plan, error.duplicate()),
+            }
+        });
+        join_all(settled).await
     }
 
     /// One put names a native lease that is gone: nothing of the request was applied.
@@ -241,9 +279,7 @@ impl Client {
 /// Whether the record that a change names stands.
 fn stands(change: &Change, found: Option<&Seen>) -> bool {
     match change.expect() {
-        leasehold_core::store::Expect::Index(index) => {
-            found.is_some_and(|seen| seen.index == index && seen.is_held())
-        }
-        leasehold_core::store::Expect::Vacant(_) => true,
+        Expect::Index(index) => found.is_some_and(|seen| seen.index == index && seen.is_held()),
+        Expect::Vacant(_) => true,
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::folder;
-use super::{PATIENCE, Process, get, ports, tool, wait};
+use super::{PATIENCE, Process, Proxy, Way, get, ports, tool, wait};
 
 /// The servers that `scripts/setup` installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub struct EtcdOptions {
     version: EtcdVersion,
     default_timing: bool,
     https: bool,
+    peers_by_proxies: bool,
     args: Vec<String>,
 }
 
@@ -65,6 +66,7 @@ impl From<EtcdVersion> for EtcdOptions {
             version,
             default_timing: false,
             https: false,
+            peers_by_proxies: false,
             args: Vec::new(),
         }
     }
@@ -89,6 +91,13 @@ impl EtcdOptions {
     #[must_use]
     pub fn https(mut self) -> Self {
         self.https = true;
+        self
+    }
+
+    /// Members reach each other through proxies, so that one can be kept from the others: [`EtcdCluster::isolate`].
+    #[must_use]
+    pub fn peers_by_proxies(mut self) -> Self {
+        self.peers_by_proxies = true;
         self
     }
 
@@ -117,6 +126,8 @@ pub struct Etcd {
 struct Addresses {
     client: SocketAddr,
     peer: SocketAddr,
+    // What it tells its peers to reach it by.
+    advertised: SocketAddr,
     // Plain HTTP whatever clients speak, and served without a quorum.
     metrics: SocketAddr,
 }
@@ -246,6 +257,25 @@ impl Etcd {
         values.next().map(str::to_owned)
     }
 
+    /// Runs `etcdctl` against it alone, and gives what that prints. The one of 3.7 speaks to all versions;
+    /// `LEASEHOLD_ETCDCTL` names another program.
+    ///
+    /// # Errors
+    /// What it says where it fails.
+    ///
+    /// # Panics
+    /// Where the program is missing or cannot be started.
+    pub fn ctl(&self, args: &[&str]) -> Result<String, String> {
+        let program = tool("LEASEHOLD_ETCDCTL", "etcd/3.7/etcdctl");
+        let mut command = std::process::Command::new(program);
+        command.arg(format!("--endpoints={}", self.endpoint()));
+        let output = command.args(args).env_clear().output().expect("etcdctl");
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
     fn ask(&self, path: &str) -> Option<String> {
         // One that is stopped would be waited for.
         if self.process.is_none() || self.stopped {
@@ -278,7 +308,12 @@ impl Etcd {
     }
 
     fn args(&self) -> Vec<String> {
-        let Addresses { peer, metrics, .. } = self.addresses;
+        let Addresses {
+            peer,
+            advertised,
+            metrics,
+            ..
+        } = self.addresses;
         let client = self.endpoint();
         let mut args: Vec<String> = [
             ("name", self.name.as_str()),
@@ -286,7 +321,10 @@ impl Etcd {
             ("listen-client-urls", &client),
             ("advertise-client-urls", &client),
             ("listen-peer-urls", &format!("http://{peer}")),
-            ("initial-advertise-peer-urls", &format!("http://{peer}")),
+            (
+                "initial-advertise-peer-urls",
+                &format!("http://{advertised}"),
+            ),
             ("initial-cluster", &self.initial_cluster),
             ("listen-metrics-urls", &format!("http://{metrics}")),
             // 3.4 would log in two ways.
@@ -322,6 +360,8 @@ impl Etcd {
 #[derive(Debug)]
 pub struct EtcdCluster {
     members: Vec<Etcd>,
+    /// In front of each member, for its peers; none where they reach it by themselves.
+    proxies: Vec<Proxy>,
 }
 
 impl EtcdCluster {
@@ -336,12 +376,25 @@ impl EtcdCluster {
 
     fn start_on(options: &EtcdOptions, count: usize, mut port: impl FnMut() -> SocketAddr) -> Self {
         for _ in 0..10 {
-            let addresses = (0..count).map(|_| Addresses {
-                client: port(),
-                peer: port(),
-                metrics: port(),
+            let mut proxies = Vec::new();
+            let addresses = (0..count).map(|_| {
+                let peer = port();
+                let mut advertised = peer;
+                if options.peers_by_proxies {
+                    let proxy = Proxy::start(peer);
+                    advertised = proxy.address();
+                    proxies.push(proxy);
+                }
+                Addresses {
+                    client: port(),
+                    peer,
+                    advertised,
+                    metrics: port(),
+                }
             });
-            if let Ok(cluster) = Self::try_start(options, &addresses.collect::<Vec<_>>()) {
+            let addresses: Vec<Addresses> = addresses.collect();
+            if let Ok(mut cluster) = Self::try_start(options, &addresses) {
+                cluster.proxies = proxies;
                 return cluster;
             }
         }
@@ -352,7 +405,7 @@ impl EtcdCluster {
         let names = addresses
             .iter()
             .enumerate()
-            .map(|(number, a)| format!("m{number}=http://{}", a.peer));
+            .map(|(number, a)| format!("m{number}=http://{}", a.advertised));
         let initial_cluster = names.collect::<Vec<_>>().join(",");
         let member = |(number, &addresses)| Etcd {
             process: None,
@@ -367,7 +420,8 @@ impl EtcdCluster {
         members.iter_mut().for_each(Etcd::launch);
         members.iter_mut().try_for_each(Etcd::wait_running)?;
         members.iter().for_each(Etcd::wait_healthy);
-        Ok(Self { members })
+        let proxies = Vec::new();
+        Ok(Self { members, proxies })
     }
 
     /// The number of members, dead ones included.
@@ -407,6 +461,26 @@ impl EtcdCluster {
             .iter()
             .filter(alive)
             .for_each(Etcd::wait_healthy);
+    }
+
+    /// Keeps a member from its peers, and them from it: what they say to each other waits.
+    ///
+    /// # Panics
+    /// Where it is killed, or members reach each other without [proxies](EtcdOptions::peers_by_proxies).
+    pub fn isolate(&self, member: usize) {
+        let process = self.members[member].id().expect("a member that runs");
+        assert!(!self.proxies.is_empty(), "started without proxies");
+        for (number, proxy) in self.proxies.iter().enumerate() {
+            match number == member {
+                true => proxy.stall(Way::Both),
+                false => proxy.stall_from(process),
+            }
+        }
+    }
+
+    /// All members reach each other again, and hear what waited.
+    pub fn rejoin(&self) {
+        self.proxies.iter().for_each(Proxy::heal);
     }
 
     /// All members, to be killed together, say.

@@ -22,6 +22,7 @@ mod folder;
 mod http;
 mod ports;
 mod process;
+mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use etcd::{Etcd, EtcdCluster, EtcdOptions, EtcdVersion};
 pub use http::get;
 pub use process::Process;
+pub use proxy::{Proxy, Way};
 
 /// How long a server may take to start: a busy machine fails no test.
 const PATIENCE: Duration = Duration::from_secs(20);

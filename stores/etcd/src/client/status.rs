@@ -55,6 +55,7 @@ pub(super) fn verdict(status: Status) -> Verdict {
         | Code::FailedPrecondition
         | Code::Unimplemented
         | Code::NotFound => answer(Failed::NotDone(error)),
+        Code::ResourceExhausted if says("space exceeded") => answer(Failed::NoSpace(error)),
         Code::ResourceExhausted if says("etcdserver:") => answer(Failed::NotDone(error)),
         _ => Verdict::Final {
             failed: Failed::NoAnswer(error),
@@ -157,7 +158,7 @@ mod tests {
             ),
             (
                 Code::ResourceExhausted,
-                "etcdserver: mvcc: database space exceeded",
+                "etcdserver: too many requests",
                 ErrorKind::Unavailable,
             ),
             (
@@ -172,6 +173,15 @@ mod tests {
             assert_eq!(error.kind(), kind, "{message}");
             assert!(error.to_string().contains(message), "{error}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_for_want_of_space_may_have_been_done() {
+        let message = "etcdserver: mvcc: database space exceeded";
+        let (Failed::NoSpace(error), false) = failed(Code::ResourceExhausted, message) else {
+            panic!("another member has no more space");
+        };
+        assert!(error.to_string().contains("disarm the alarm"), "{error}");
     }
 
     #[test]

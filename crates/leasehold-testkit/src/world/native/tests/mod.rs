@@ -1,6 +1,7 @@
 //! The store on native leases, row by row, by a way to the cluster that fails as told.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod full;
 mod pool;
 mod renew;
 mod trouble;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
 use futures_util::stream::BoxStream;
-use leasehold_core::{BootInstant, Door, Lease, Manager};
+use leasehold_core::{BootInstant, Door, Error, ErrorKind, Lease, Manager};
 
 use super::reach::Straight;
 use super::registry::cluster;
@@ -36,6 +37,10 @@ enum Mishap {
     Lose,
     LoseReply,
     NotSent,
+    /// It is refused for want of space, and done.
+    FullAndDone,
+    /// It is refused for want of space.
+    Full,
     /// A keep-alive is answered by a leader of the first term, without effect.
     OldTerm,
     /// A keep-alive is answered by a server that tells no term, without effect.
@@ -77,6 +82,10 @@ fn named(txn: &Txn, ids: &mut Vec<LeaseId>) {
     }
 }
 
+fn full() -> Failed {
+    Failed::NoSpace(Error::new(ErrorKind::Unavailable, "space exceeded"))
+}
+
 impl Scripted {
     async fn with<T>(
         &self,
@@ -89,6 +98,11 @@ impl Scripted {
             Err(Failed::no_answer())
         };
         match mishap {
+            Mishap::FullAndDone => {
+                drop(call.await);
+                Err(full())
+            }
+            Mishap::Full => Err(full()),
             Mishap::NotSent => Err(Failed::unreached()),
             Mishap::Lose => silent.await,
             Mishap::LoseReply => {

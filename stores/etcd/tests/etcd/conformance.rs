@@ -1,5 +1,4 @@
 //! The contract, held against real etcd servers of three versions.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
