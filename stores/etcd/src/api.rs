@@ -237,7 +237,7 @@ impl Failed {
             Self::NoSuchLease => Error::new(ErrorKind::Unavailable, "the native lease is gone"),
             Self::TooMany => Error::new(
                 ErrorKind::Unsupported,
-                "etcd takes too few operations in one transaction: start it with --max-txn-ops of at least 8",
+                "etcd takes too few operations in one transaction: start it with --max-txn-ops of at least 4",
             ),
         }
     }

@@ -2,6 +2,7 @@
 //! itself.
 //!
 //! The store knows etcd by a small trait ([`api::Api`]); the test kit simulates a cluster behind it.
+#![doc = include_str!("../docs.md")]
 
 pub mod api;
 pub mod keys;

@@ -27,7 +27,12 @@ impl Client {
         let mut pause = Duration::from_millis(10);
         loop {
             let until = self.door.now().plus(Duration::from_secs(5));
-            if let Ok(mut notices) = self.api.watch(self.keys.leases(), after, until).await {
+            let watched = self.api.watch(self.keys.leases(), after, until).await;
+            if let Err(failed) = &watched {
+                // Whoever reads is told; what only waits is tried again.
+                tracing::debug!(error = %failed.error(), "etcd: no watch");
+            }
+            if let Ok(mut notices) = watched {
                 pause = Duration::from_millis(10);
                 if after.is_none() {
                     // What happened before is not told.

@@ -44,6 +44,11 @@ impl Identity {
         }
     }
 
+    /// Whether the cluster has ever answered.
+    pub(super) fn is_known(&self) -> bool {
+        self.known().cluster != 0
+    }
+
     /// The greatest revision that had been told when something is asked: the answer cannot be of an earlier one.
     pub(super) fn asked(&self) -> u64 {
         self.known().revision

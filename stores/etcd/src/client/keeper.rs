@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{Either, select};
 use futures_util::stream;
-use leasehold_core::{BootInstant, Result};
+use leasehold_core::{BootInstant, Error, Result};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 use tonic_prost::ProstCodec;
 
 use super::convert::{about, kept, wired};
+use super::identity::Proof;
 use super::members::{Members, Way, ready};
-use super::status::{Verdict, verdict};
+use super::status::Verdict;
 use super::wire::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use crate::api::{Failed, Kept, LeaseId};
 
@@ -41,7 +42,22 @@ struct Lane {
 #[derive(Debug)]
 struct Waiting(Mutex<Option<BTreeMap<LeaseId, VecDeque<oneshot::Sender<Answer>>>>>);
 
-type Answer = Result<Kept, Failed>;
+type Answer = Result<Kept, Ended>;
+
+/// A stream has ended before it has answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Why {
+    /// It was refused as a whole, and another may serve: nothing of it was done.
+    Refused,
+    /// Nobody knows.
+    Broken,
+}
+
+#[derive(Debug)]
+struct Ended {
+    why: Why,
+    error: Error,
+}
 
 impl Waiting {
     fn new() -> Self {
@@ -82,10 +98,11 @@ impl Waiting {
     }
 
     /// Nobody will be answered any more.
-    fn close(&self, failed: &Failed) {
+    fn close(&self, why: Why, error: &Error) {
         let waiting = self.lock().take();
         for sender in waiting.into_iter().flatten().flat_map(|(_, queue)| queue) {
-            _ = sender.send(Err(Failed::NoAnswer(failed.error())));
+            let error = error.duplicate();
+            _ = sender.send(Err(Ended { why, error }));
         }
     }
 }
@@ -97,14 +114,25 @@ impl Keeper {
     }
 
     /// One keep-alive, and the answer to this very one.
-    pub(super) async fn keep_alive(&self, id: LeaseId, until: BootInstant) -> Answer {
-        let (place, answer) = self.send(id, until).await?;
-        match self.members.bounded(until, answer).await {
-            Some(Ok(answer)) => answer,
-            Some(Err(_)) => Err(Failed::no_answer()),
-            None => {
-                self.members.failed(place);
-                Err(Failed::no_answer())
+    pub(super) async fn keep_alive(&self, id: LeaseId, until: BootInstant) -> Result<Kept, Failed> {
+        // One more for a token that has run out.
+        let mut tries = self.members.count() + 1;
+        loop {
+            let (place, answer) = self.send(id, until).await?;
+            let ended = match self.members.bounded(until, answer).await {
+                Some(Ok(Ok(kept))) => return Ok(kept),
+                Some(Ok(Err(ended))) => ended,
+                Some(Err(_)) => return Err(Failed::no_answer()),
+                None => {
+                    self.members.failed(place);
+                    return Err(self.members.silent(place));
+                }
+            };
+            tries -= 1;
+            match ended.why {
+                Why::Refused if tries > 0 && self.members.door.now() < until => {}
+                Why::Refused => return Err(Failed::NotDone(ended.error)),
+                Why::Broken => return Err(Failed::NoAnswer(ended.error)),
             }
         }
     }
@@ -134,8 +162,8 @@ impl Keeper {
             return Ok(sent);
         }
         // What it needs to open a stream is asked for first: no lock is held meanwhile.
+        let (opening, log_in) = self.members.request((), until).await?;
         let way = self.members.way()?;
-        let opening = self.members.request((), until).await?;
         let mut lane = lock(lane);
         if let Some(sent) = by(&lane) {
             return Ok(sent);
@@ -147,20 +175,26 @@ impl Keeper {
         let request = opening.map(|()| stream::poll_fn(move |cx| sent.poll_recv(cx)));
         let (members, told) = (self.members.clone(), waiting.clone());
         self.members.door.spawn(Box::pin(async move {
-            let reading = Box::pin(read(way, request, &told));
-            let failed = match select(reading, closed).await {
-                Either::Left((Some(status), _)) => match verdict(status) {
-                    Verdict::Final { failed, .. } | Verdict::Elsewhere(failed) => failed,
+            let reading = Box::pin(read(&members, way, request, &told));
+            let (why, error) = match select(reading, closed).await {
+                Either::Left((Some(status), _)) => match members.verdict(status, place, true) {
                     Verdict::Authenticate(failed) => {
-                        members.distrust();
-                        failed
+                        members.distrust(log_in);
+                        return told.close(Why::Refused, &failed.error());
+                    }
+                    Verdict::Elsewhere(why) => (Why::Refused, Members::unreached(&[why]).error()),
+                    Verdict::Final { failed, member } => {
+                        if !member {
+                            return told.close(Why::Broken, &failed.error());
+                        }
+                        (Why::Broken, failed.error())
                     }
                 },
-                Either::Left((None, _)) => Failed::no_answer(),
-                Either::Right(_) => return told.close(&Failed::no_answer()),
+                Either::Left((None, _)) => (Why::Broken, Failed::no_answer().error()),
+                Either::Right(_) => return told.close(Why::Broken, &Failed::no_answer().error()),
             };
             members.failed(place);
-            told.close(&failed);
+            told.close(why, &error);
         }));
         *lane = Some(Lane {
             place,
@@ -178,6 +212,7 @@ fn lock(lane: &Mutex<Option<Lane>>) -> MutexGuard<'_, Option<Lane>> {
 
 /// Reads answers until the stream ends, by an error or without one.
 async fn read<S>(
+    members: &Members,
     mut way: Way,
     request: tonic::Request<S>,
     waiting: &Waiting,
@@ -197,7 +232,14 @@ where
     };
     loop {
         match answers.message().await {
-            Ok(Some(answer)) => waiting.answered(about(&answer), kept(&answer)),
+            Ok(Some(answer)) => {
+                // Another cluster knows nothing of this one's leases.
+                let same = |header| members.identity.answered(0, Proof::Member, header);
+                if answer.header.map(same).is_some_and(|same| same.is_err()) {
+                    return None;
+                }
+                waiting.answered(about(&answer), kept(&answer));
+            }
             Ok(None) => return None,
             Err(status) => return Some(status),
         }

@@ -2,26 +2,29 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{self, Either, select};
+use futures_util::stream;
 use leasehold_core::{BootInstant, Door, Error, ErrorKind, Result};
 use tonic::client::Grpc;
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{IntoRequest, Request, Status};
+use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
 use super::config::Config;
 use super::identity::{Identity, Proof};
+use super::reason::Attempted;
 use super::status::{Verdict, verdict};
-use super::wire::{AuthenticateRequest, AuthenticateResponse, Headed};
+use super::tokens::{LogIn, Tokens};
+use super::wire::Headed;
 use crate::api::Failed;
 
-/// How long a connection may take before the next member is tried.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long a connection may take before the next member is tried, and the handshake of an encrypted one.
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 /// How long a connection with something under way may be silent, and how long it may take to answer then. Servers refuse
 /// to be asked more often than every five seconds.
 const SILENT: Duration = Duration::from_secs(6);
@@ -31,10 +34,10 @@ const LARGEST: usize = 256 << 20;
 
 pub(super) struct Members {
     pub(super) door: Arc<dyn Door>,
-    config: Config,
+    pub(super) config: Config,
     channels: Vec<Channel>,
     current: AtomicUsize,
-    token: Mutex<Option<MetadataValue<Ascii>>>,
+    pub(super) tokens: Tokens,
     pub(super) identity: Identity,
 }
 
@@ -68,7 +71,7 @@ impl Members {
             config,
             channels,
             current,
-            token: Mutex::default(),
+            tokens: Tokens::default(),
             identity: Identity::default(),
         })
     }
@@ -113,44 +116,104 @@ impl Members {
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Headed + Default + 'static,
     {
-        let (mut tries, mut authenticated) = (self.channels.len(), false);
+        let (mut whys, mut authenticated) = (Vec::new(), false);
         loop {
+            let asked = self.identity.asked();
+            let (request, log_in) = self.request(request.clone(), until).await?;
             let way = self.way()?;
             let place = way.place;
-            let asked = self.identity.asked();
-            let request = self.request(request.clone(), until).await?;
-            let failed = match self.bounded(until, unary(way, path, request)).await {
-                Some(Ok(answer)) => {
+            match self.asked(way, path, request, until).await {
+                Ok(answer) => {
                     self.identity.answered(asked, proof, A::header(&answer))?;
                     return Ok(answer);
                 }
-                None => {
-                    self.failed(place);
-                    return Err(Failed::no_answer());
+                Err(Verdict::Final { failed, member }) => {
+                    if member {
+                        self.failed(place);
+                    }
+                    return Err(failed);
                 }
-                Some(Err(status)) => match verdict(status) {
-                    Verdict::Final { failed, member } => {
-                        if member {
-                            self.failed(place);
-                        }
+                Err(Verdict::Authenticate(failed)) => {
+                    self.distrust(log_in);
+                    if std::mem::replace(&mut authenticated, true) || log_in.is_none() {
                         return Err(failed);
                     }
-                    Verdict::Authenticate(failed) => {
-                        self.distrust();
-                        if std::mem::replace(&mut authenticated, true) || !self.has_user() {
-                            return Err(failed);
-                        }
-                        continue;
+                }
+                Err(Verdict::Elsewhere(why)) => {
+                    self.failed(place);
+                    whys.push(why);
+                    if whys.len() >= self.count() || self.door.now() >= until {
+                        return Err(Self::unreached(&whys));
                     }
-                    Verdict::Elsewhere(failed) => failed,
-                },
-            };
-            self.failed(place);
-            tries -= 1;
-            if tries == 0 {
-                return Err(failed);
+                }
             }
         }
+    }
+
+    /// One request to one member, and its answer.
+    pub(super) async fn asked<Q, A>(
+        &self,
+        way: Way,
+        path: &'static str,
+        request: Request<Q>,
+        until: BootInstant,
+    ) -> Result<A, Verdict>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let place = way.place;
+        // A request without its message is never served.
+        let sent = Arc::new(AtomicBool::new(false));
+        let answer = self.bounded(until, unary(way, path, request, sent.clone()));
+        let answer = answer.await;
+        let sent = sent.load(Ordering::Relaxed);
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(status)) => Err(self.verdict(status, place, sent)),
+            None if sent => Err(Verdict::Final {
+                failed: self.silent(place),
+                member: true,
+            }),
+            None => {
+                let why = "no connection within the time that there was";
+                Err(Verdict::Elsewhere(format!("{}: {why}", self.name(place))))
+            }
+        }
+    }
+
+    /// What a member's failure means.
+    pub(super) fn verdict(&self, status: Status, place: usize, sent: bool) -> Verdict {
+        let tls = self.config.tls.as_ref();
+        let attempted = Attempted {
+            member: self.name(place),
+            encrypted: tls.is_some(),
+            identified: tls.is_some_and(|tls| tls.identity.is_some()),
+            answered: self.identity.is_known(),
+            sent,
+        };
+        verdict(&status, attempted, &self.config.prefix)
+    }
+
+    fn name(&self, place: usize) -> &str {
+        self.config.endpoints.get(place).map_or("", String::as_str)
+    }
+
+    /// How many members there are.
+    pub(super) fn count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Nothing was done, for these reasons.
+    pub(super) fn unreached(whys: &[String]) -> Failed {
+        let message = format!("the registry could not be reached: {}", whys.join("; "));
+        Failed::NotDone(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// That member has not answered.
+    pub(super) fn silent(&self, place: usize) -> Failed {
+        let message = format!("the registry did not answer in time: {}", self.name(place));
+        Failed::NoAnswer(Error::new(ErrorKind::Unavailable, message))
     }
 
     /// The future's output, or none where the instant comes first.
@@ -165,94 +228,46 @@ impl Members {
         }
     }
 
-    /// A request with what every request carries.
+    /// A request with what every request carries, and which log-in that is.
     pub(super) async fn request<Q>(
         &self,
         message: Q,
         until: BootInstant,
-    ) -> Result<Request<Q>, Failed> {
+    ) -> Result<(Request<Q>, LogIn), Failed> {
         let token = self.token(until).await?;
-        let mut request = message.into_request();
+        let mut request = Request::new(message);
         let metadata = request.metadata_mut();
         // A member without a leader refuses at once, and ends its watches.
         metadata.insert("hasleader", MetadataValue::from_static("true"));
-        if let Some(token) = token {
-            metadata.insert("token", token);
-        }
-        Ok(request)
-    }
-
-    fn has_user(&self) -> bool {
-        self.config.user.is_some()
-    }
-
-    /// The token is asked for anew next time.
-    pub(super) fn distrust(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<MetadataValue<Ascii>>> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn token(&self, until: BootInstant) -> Result<Option<MetadataValue<Ascii>>, Failed> {
-        let Some(user) = &self.config.user else {
-            return Ok(None);
+        let Some((log_in, token)) = token else {
+            return Ok((request, None));
         };
-        if let Some(token) = &*self.lock() {
-            return Ok(Some(token.clone()));
-        }
-        let mut tries = self.channels.len();
-        loop {
-            let way = self.way()?;
-            let place = way.place;
-            let request = AuthenticateRequest {
-                name: user.name.clone(),
-                password: user.password.reveal().to_owned(),
-            };
-            let call = unary(
-                way,
-                "/etcdserverpb.Auth/Authenticate",
-                Request::new(request),
-            );
-            let failed = match self.bounded(until, call).await {
-                Some(Ok(AuthenticateResponse { token, .. })) => {
-                    let token = token.parse::<MetadataValue<Ascii>>().map_err(|_| {
-                        let message = "etcd gave a token that cannot be sent";
-                        Failed::NotDone(Error::new(ErrorKind::Unavailable, message))
-                    })?;
-                    *self.lock() = Some(token.clone());
-                    return Ok(Some(token));
-                }
-                // Nothing of what was asked for is done yet.
-                None => Failed::unreached(),
-                Some(Err(status)) => match verdict(status) {
-                    Verdict::Final {
-                        failed: Failed::NotDone(error),
-                        ..
-                    } => return Err(Failed::NotDone(error)),
-                    Verdict::Final { failed, .. }
-                    | Verdict::Authenticate(failed)
-                    | Verdict::Elsewhere(failed) => Failed::NotDone(failed.error()),
-                },
-            };
-            self.failed(place);
-            tries -= 1;
-            if tries == 0 || self.door.now() >= until {
-                return Err(failed);
-            }
-        }
+        metadata.insert("token", token);
+        Ok((request, log_in))
     }
 }
 
-async fn unary<Q, A>(mut way: Way, path: &'static str, request: Request<Q>) -> Result<A, Status>
+async fn unary<Q, A>(
+    mut way: Way,
+    path: &'static str,
+    request: Request<Q>,
+    sent: Arc<AtomicBool>,
+) -> Result<A, Status>
 where
     Q: prost::Message + 'static,
     A: prost::Message + Default + 'static,
 {
     ready(&mut way.grpc).await?;
     let path = http::uri::PathAndQuery::from_static(path);
-    let answer = way.grpc.unary(request, path, ProstCodec::default()).await?;
+    // The message is asked for once there is a connection that it can be written to.
+    let request = request.map(|message| {
+        stream::once(future::lazy(move |_| {
+            sent.store(true, Ordering::Relaxed);
+            message
+        }))
+    });
+    let codec = ProstCodec::default();
+    let answer = way.grpc.client_streaming(request, path, codec).await?;
     Ok(answer.into_inner())
 }
 

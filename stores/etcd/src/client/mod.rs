@@ -6,7 +6,9 @@ mod identity;
 mod keeper;
 mod members;
 mod open;
+mod reason;
 mod status;
+mod tokens;
 mod watcher;
 mod wire;
 

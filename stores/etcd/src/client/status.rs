@@ -3,14 +3,15 @@
 use std::error::Error as _;
 
 use leasehold_core::{Error, ErrorKind};
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, Status};
 
+use super::reason::{Attempted, reason, unconnected};
 use crate::api::Failed;
 
 /// What to do about a failed call.
 pub(super) enum Verdict {
-    /// It was never served, and never will be: another member may serve it.
-    Elsewhere(Failed),
+    /// It was never served, and never will be, for this reason: another member may serve it.
+    Elsewhere(String),
     /// It was refused for a token that is none any more.
     Authenticate(Failed),
     /// That is the answer. Whether it may be the member's fault.
@@ -18,27 +19,38 @@ pub(super) enum Verdict {
 }
 
 /// Reads the status of a failed call. Where a message decides, it is one that etcd's clients have compared since 3.0.
-pub(super) fn verdict(status: Status) -> Verdict {
+pub(super) fn verdict(status: &Status, attempted: Attempted<'_>, prefix: &str) -> Verdict {
     let message = status.message().to_owned();
     let says = |part: &str| message.contains(part);
-    let kind = match status.code() {
+    let code = status.code();
+    if unconnected(status) {
+        return Verdict::Elsewhere(reason(status, attempted));
+    }
+    let kind = match code {
         Code::PermissionDenied | Code::Unauthenticated => ErrorKind::Permission,
         Code::InvalidArgument if says("authentication") || says("user name") => {
             ErrorKind::Permission
+        }
+        Code::FailedPrecondition if says("authentication is not enabled") => {
+            ErrorKind::InvalidInput
         }
         Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidInput,
         Code::Unimplemented => ErrorKind::Unsupported,
         _ => ErrorKind::Unavailable,
     };
-    let connecting = connecting(&status);
-    let code = status.code();
-    let error = match connecting {
-        Some(why) => Error::new(kind, format!("the registry could not be reached: {why}")),
-        None => Error::new(kind, told(code, &message)),
-    };
-    if connecting_failed(&status) {
-        return Verdict::Elsewhere(Failed::NotDone(error));
+    if status.source().is_some() {
+        // Not the registry's answer: the connection's end.
+        let reason = reason(status, attempted);
+        if !attempted.sent {
+            return Verdict::Elsewhere(reason);
+        }
+        let message = format!("the connection to the registry broke: {reason}");
+        return Verdict::Final {
+            failed: Failed::NoAnswer(Error::new(kind, message)),
+            member: true,
+        };
     }
+    let error = Error::new(kind, told(code, &message, prefix));
     match code {
         Code::NotFound if says("lease not found") => answer(Failed::NoSuchLease),
         Code::InvalidArgument if says("too many operations") => answer(Failed::TooMany),
@@ -47,7 +59,9 @@ pub(super) fn verdict(status: Status) -> Verdict {
             Verdict::Authenticate(Failed::NotDone(error))
         }
         // Asked of each call: a member without a leader says so before it does anything.
-        Code::Unavailable if says("no leader") => Verdict::Elsewhere(Failed::NotDone(error)),
+        Code::Unavailable if says("no leader") => {
+            Verdict::Elsewhere(format!("{}: {message}", attempted.member))
+        }
         // Refused before it was proposed, or when it was applied: in either case it is not done.
         Code::InvalidArgument
         | Code::OutOfRange
@@ -72,16 +86,22 @@ fn answer(failed: Failed) -> Verdict {
 }
 
 /// A sentence for people, and what they can do.
-fn told(code: Code, message: &str) -> String {
+fn told(code: Code, message: &str, prefix: &str) -> String {
     let hint = match code {
         Code::ResourceExhausted if message.contains("space exceeded") => {
             ": compact and defragment etcd, or raise its quota, then disarm the alarm"
         }
         Code::PermissionDenied => {
-            ": grant the user's role read and write on the prefix (docs of leasehold-etcd)"
+            return format!(
+                "etcd says: {message}: the user's role must read and write what begins with {prefix}/ (docs of \
+                 leasehold-etcd)"
+            );
         }
         Code::InvalidArgument if message.contains("user name is empty") => {
             ": this etcd asks for a user and a password"
+        }
+        Code::FailedPrecondition if message.contains("authentication is not enabled") => {
+            ": leave out the user, or turn users on (etcdctl auth enable)"
         }
         _ => "",
     };
@@ -91,29 +111,21 @@ fn told(code: Code, message: &str) -> String {
     }
 }
 
-fn connecting_failed(status: &Status) -> bool {
-    connecting(status).is_some()
-}
-
-/// Why no connection could be made.
-fn connecting(status: &Status) -> Option<String> {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if let Some(connect) = error.downcast_ref::<ConnectError>() {
-            return Some(connect.to_string());
-        }
-        source = error.source();
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::members::Members;
     use super::*;
 
     fn failed(code: Code, message: &str) -> (Failed, bool) {
-        match verdict(Status::new(code, message)) {
-            Verdict::Elsewhere(failed) => (failed, true),
+        let attempted = Attempted {
+            member: "one:2379",
+            encrypted: false,
+            identified: false,
+            answered: false,
+            sent: true,
+        };
+        match verdict(&Status::new(code, message), attempted, "/leasehold") {
+            Verdict::Elsewhere(why) => (Members::unreached(&[why]), true),
             Verdict::Authenticate(failed) => (failed, false),
             Verdict::Final { failed, member } => (failed, member),
         }

@@ -1,27 +1,28 @@
 //! Watching keys.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::BootInstant;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::convert::{number, wired};
+use super::identity::Proof;
 use super::members::{Members, Way, ready};
-use super::status::{Verdict, verdict};
-use super::wire::{WatchCreateRequest, WatchRequest, WatchResponse};
+use super::status::Verdict;
+use super::wire::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use crate::api::{Failed, Notice};
 
 /// The changes of all keys with a prefix after a revision, or from now on. The stream ends when the connection does, when
 /// the member has lost its leader, or when the registry ends the watch.
 pub(super) async fn watch(
-    members: &Members,
+    members: &Arc<Members>,
     prefix: Bytes,
     after: Option<u64>,
     until: BootInstant,
 ) -> Result<BoxStream<'static, Notice>, Failed> {
-    let way = members.way()?;
-    let place = way.place;
     let create = WatchRequest {
         create: Some(WatchCreateRequest {
             range_end: behind(&prefix),
@@ -31,35 +32,57 @@ pub(super) async fn watch(
     };
     // A watch lasts as long as its requests' side is open.
     let requests = stream::iter([create]).chain(stream::pending());
-    let request = members.request(requests, until).await?;
+    let (request, log_in) = members.request(requests, until).await?;
+    let way = members.way()?;
+    let place = way.place;
     let opened = members.bounded(until, open(way, request)).await;
     let failed = match opened {
-        Some(Ok(Opened::Watch(first, answers))) => {
-            return Ok(stream::iter(first).chain(notices(*answers)).boxed());
+        Some(Ok(Opened::Watch(first, header, answers))) => {
+            if let Some(header) = header {
+                members.identity.answered(0, Proof::Member, header)?;
+            }
+            let rest = notices(members.clone(), place, *answers);
+            return Ok(stream::iter(first).chain(rest).boxed());
         }
         Some(Ok(Opened::Refused(reason))) => {
-            // A token that is none any more is told in words here.
-            members.distrust();
-            Failed::NotDone(leasehold_core::Error::new(
-                leasehold_core::ErrorKind::Unavailable,
-                format!("etcd refuses to watch: {reason}"),
-            ))
+            // Told in words here. Old servers say the same of a token that is none any more.
+            members.distrust(log_in);
+            let code = match reason.contains("permission denied") {
+                true => Code::PermissionDenied,
+                false => Code::Unauthenticated,
+            };
+            match members.verdict(Status::new(code, reason), place, true) {
+                Verdict::Authenticate(failed) | Verdict::Final { failed, .. } => {
+                    return Err(failed);
+                }
+                Verdict::Elsewhere(why) => Members::unreached(&[why]),
+            }
         }
-        Some(Err(status)) => match verdict(status) {
+        Some(Err(status)) => match members.verdict(status, place, true) {
             Verdict::Authenticate(failed) => {
-                members.distrust();
+                members.distrust(log_in);
+                return Err(failed);
+            }
+            Verdict::Elsewhere(why) => Members::unreached(&[why]),
+            Verdict::Final { failed, member } => {
+                if !member {
+                    return Err(failed);
+                }
                 failed
             }
-            Verdict::Elsewhere(failed) | Verdict::Final { failed, .. } => failed,
         },
-        None => Failed::no_answer(),
+        None => members.silent(place),
     };
     members.failed(place);
     Err(failed)
 }
 
 enum Opened {
-    Watch(Vec<Notice>, Box<Streaming<WatchResponse>>),
+    Watch(
+        Vec<Notice>,
+        Option<ResponseHeader>,
+        Box<Streaming<WatchResponse>>,
+    ),
     Refused(String),
 }
 
@@ -74,38 +97,48 @@ async fn open(
     let mut answers = way.grpc.streaming(request, path, codec).await?.into_inner();
     loop {
         let Some(answer) = answers.message().await? else {
-            return Ok(Opened::Refused("it gave no answer".into()));
+            return Err(Status::unavailable("the watch ended before it began"));
         };
+        let header = answer.header;
         if answer.canceled && answer.compact_revision > 0 {
-            return Ok(Opened::Watch(vec![Notice::Compacted], Box::new(answers)));
+            return Ok(Opened::Watch(
+                vec![Notice::Compacted],
+                header,
+                Box::new(answers),
+            ));
         }
         if answer.canceled {
             return Ok(Opened::Refused(answer.cancel_reason));
         }
         if answer.created {
-            return Ok(Opened::Watch(changed(answer), Box::new(answers)));
+            return Ok(Opened::Watch(changed(answer), header, Box::new(answers)));
         }
     }
 }
 
-fn notices(answers: Streaming<WatchResponse>) -> impl stream::Stream<Item = Notice> + Send {
-    let next = |mut answers: Streaming<WatchResponse>| async move {
-        let answer = match answers.message().await {
-            Ok(Some(answer)) => answer,
-            Ok(None) | Err(_) => return None,
-        };
-        if answer.canceled {
-            // Told where it is the reason; otherwise the watch just ends.
-            let compacted = (answer.compact_revision > 0).then_some(Notice::Compacted);
-            return Some((compacted.into_iter().collect(), None));
+/// What a watch tells until it ends. Where its member is the reason, the next one is asked from then on.
+fn notices(
+    members: Arc<Members>,
+    place: usize,
+    answers: Streaming<WatchResponse>,
+) -> impl stream::Stream<Item = Notice> + Send {
+    stream::unfold(Some(answers), move |answers| {
+        let members = members.clone();
+        async move {
+            let mut answers = answers?;
+            let Ok(Some(answer)) = answers.message().await else {
+                members.failed(place);
+                return None;
+            };
+            if answer.canceled {
+                // Told where it is the reason; otherwise the watch just ends.
+                let compacted = (answer.compact_revision > 0).then_some(Notice::Compacted);
+                return Some((compacted.into_iter().collect(), None));
+            }
+            Some((changed(answer), Some(answers)))
         }
-        Some((changed(answer), Some(answers)))
-    };
-    stream::unfold(Some(answers), move |answers| async move {
-        let notices: (Vec<Notice>, Option<Streaming<WatchResponse>>) = next(answers?).await?;
-        Some(notices)
     })
-    .flat_map(stream::iter)
+    .flat_map(|notices: Vec<Notice>| stream::iter(notices))
 }
 
 fn changed(answer: WatchResponse) -> Vec<Notice> {

@@ -1,6 +1,8 @@
 //! The messages of etcd's v3 API that the client needs: names, numbers and types of fields as the API has them. Fields
 //! that nothing here reads are left out.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -259,7 +261,9 @@ pub(crate) struct Event {
     pub(crate) kv: Option<KeyValue>,
 }
 
+/// Shown by nobody: it has a password.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub(crate) struct AuthenticateRequest {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
@@ -267,12 +271,28 @@ pub(crate) struct AuthenticateRequest {
     pub(crate) password: String,
 }
 
+impl fmt::Debug for AuthenticateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticateRequest")
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shown by nobody: it has a token.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub(crate) struct AuthenticateResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<ResponseHeader>,
     #[prost(string, tag = "2")]
     pub(crate) token: String,
+}
+
+impl fmt::Debug for AuthenticateResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticateResponse")
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -281,4 +301,23 @@ pub(crate) struct StatusResponse {
     pub(crate) header: Option<ResponseHeader>,
     #[prost(string, tag = "2")]
     pub(crate) version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let request = AuthenticateRequest {
+            name: "me".into(),
+            password: "s3cret".into(),
+        };
+        let response = AuthenticateResponse {
+            header: None,
+            token: "s3cret".into(),
+        };
+        let text = format!("{request:?} {response:?}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
 }
