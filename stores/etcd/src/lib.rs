@@ -1,9 +1,6 @@
-//! Leases in etcd: one key a name, attached to a native lease of etcd's, so that a dead lessee's key disappears by
-//! itself.
-//!
-//! The store knows etcd by a small trait ([`api::Api`]); the test kit simulates a cluster behind it.
 #![doc = include_str!("../docs.md")]
 
+// The store knows etcd by a small trait, `api::Api`; the test kit simulates a cluster behind it.
 pub mod api;
 pub mod keys;
 

@@ -8,8 +8,8 @@
 //!
 //! The old ones have bugs of their own that take from a lessee what is its, or forget it; the store warns of them when it
 //! is opened. None survives that its leader is stopped for longer than a lease lasts and goes on: it revokes, by way of the
-//! new leader, native leases that the new one has renewed, and nothing that a client does helps against that. `deposed`
-//! shows it without the store. (3.7.3 asks whether it leads still, but not right after a tick of its clock.)
+//! new leader, native leases that the new one has renewed, and nothing that a client does helps against that. The example
+//! `deposed_leader` shows it without the store. (3.7.3 asks whether it leads still, but not right after a tick of its clock.)
 //!
 //! |fault|3.4.23|3.5.1|3.7.3|why not|
 //! |-|-|-|-|-|
@@ -18,7 +18,6 @@
 //! |the leader stopped for a while|no|no|no|see above|
 //! |a client cut off, compaction, no space left|yes|yes|yes||
 
-mod deposed;
 mod kills;
 mod ledger;
 mod partitions;

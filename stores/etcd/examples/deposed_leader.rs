@@ -1,4 +1,8 @@
-//! What servers do, shown without the store: why none is asked to survive a leader that is stopped for a while.
+//! What etcd does, shown without the store: why no server is asked to survive a leader that is stopped for longer than a
+//! lease lasts. `cargo run -p leasehold-etcd --example deposed_leader -- 3.7` (or 3.4, 3.5); takes seconds to a minute.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an experiment")]
+
+use std::process::ExitCode;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +13,16 @@ use leasehold_etcd::api::{Api, Attach, Compare, Gave, Is, Op, Txn};
 use leasehold_etcd::{Config, EtcdClient};
 use leasehold_testkit::servers::{EtcdCluster, EtcdVersion};
 
-use super::scene::MEMBERS;
-
+const MEMBERS: usize = 3;
 const SECOND: Duration = Duration::from_secs(1);
 /// Which loop of the resumed server is quicker is chance: it was so in one round of ten or more often.
 const ROUNDS: usize = 100;
 
-/// Whether a native lease is gone in one of some rounds that the new leader has renewed all the time.
-async fn revoked(version: EtcdVersion, rounds: usize) -> bool {
+/// In which of some rounds a native lease is gone that the new leader has renewed all the time.
+async fn revoked(version: EtcdVersion) -> Option<usize> {
     let mut etcd = EtcdCluster::start(version, MEMBERS);
     let door: Arc<dyn Door> = RealDoor::new().unwrap();
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         let old = etcd.wait_leader();
         let others = (0..MEMBERS).filter(|member| *member != old);
         let others = others.map(|member| etcd[member].address().to_string());
@@ -62,8 +65,7 @@ async fn revoked(version: EtcdVersion, rounds: usize) -> bool {
             let told = client.txn(look, soon()).await.unwrap().done;
             if !matches!(told.gave.first(), Some(Gave::Key(Some(_)))) {
                 if renewed.is_some_and(|sent| door.now() < sent.plus(granted.ttl)) {
-                    eprintln!("{version}: in round {}", round + 1);
-                    return true;
+                    return Some(round + 1);
                 }
                 // This machine was too slow, and it has run out: that says nothing.
                 break;
@@ -77,20 +79,30 @@ async fn revoked(version: EtcdVersion, rounds: usize) -> bool {
         etcd[old].cont();
         etcd.wait_healthy();
     }
-    false
+    None
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_leader_revokes_what_was_renewed_3_4() {
-    assert!(revoked(EtcdVersion::V3_4, ROUNDS).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_leader_revokes_what_was_renewed_3_5() {
-    assert!(revoked(EtcdVersion::V3_5, ROUNDS).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_leader_revokes_what_was_renewed_3_7() {
-    assert!(revoked(EtcdVersion::V3_7, ROUNDS).await);
+#[tokio::main]
+async fn main() -> ExitCode {
+    let version = match std::env::args().nth(1).as_deref() {
+        Some("3.4") => EtcdVersion::V3_4,
+        Some("3.5") => EtcdVersion::V3_5,
+        None | Some("3.7") => EtcdVersion::V3_7,
+        Some(other) => {
+            eprintln!("{other} is not one of 3.4, 3.5, 3.7");
+            return ExitCode::from(2);
+        }
+    };
+    match revoked(version).await {
+        Some(round) => {
+            println!(
+                "etcd {version}: a lease was revoked that the new leader had renewed, in round {round}"
+            );
+            ExitCode::SUCCESS
+        }
+        None => {
+            println!("{version}: not in {ROUNDS} rounds");
+            ExitCode::FAILURE
+        }
+    }
 }
