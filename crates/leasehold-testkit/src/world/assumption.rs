@@ -18,16 +18,19 @@ pub enum Assumption {
     BoundedDrift,
     /// Nobody deletes records.
     NoDeletions,
+    /// No leader that was stopped has native leases revoked that its successor has renewed: etcd 3.7.3 does that still.
+    NoLateRevokes,
 }
 
 impl Assumption {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoStepForward,
         Self::NoLostWrites,
         Self::TrueClaims,
         Self::BoundedDrift,
         Self::NoDeletions,
+        Self::NoLateRevokes,
     ];
 
     /// Whether a world of this kind has anything to break here.
@@ -36,6 +39,7 @@ impl Assumption {
         match self {
             Self::NoStepForward | Self::NoLostWrites => kind == Kind::Wall,
             Self::BoundedDrift => kind != Kind::Boot,
+            Self::NoLateRevokes => kind == Kind::Native,
             Self::TrueClaims | Self::NoDeletions => true,
         }
     }
@@ -50,7 +54,9 @@ impl Assumption {
         match self {
             Self::NoLostWrites => false,
             Self::NoDeletions => kind != Kind::Observed,
-            Self::NoStepForward | Self::TrueClaims | Self::BoundedDrift => true,
+            Self::NoStepForward | Self::TrueClaims | Self::BoundedDrift | Self::NoLateRevokes => {
+                true
+            }
         }
     }
 }
@@ -63,6 +69,7 @@ impl fmt::Display for Assumption {
             Self::TrueClaims => "true-claims",
             Self::BoundedDrift => "bounded-drift",
             Self::NoDeletions => "no-deletions",
+            Self::NoLateRevokes => "no-late-revokes",
         })
     }
 }

@@ -109,8 +109,14 @@ impl Registry for NativeRegistry {
         assumption: Assumption,
         chance: &mut Chance,
     ) -> Option<&'static str> {
-        (assumption == Assumption::NoDeletions && self.server.delete(chance))
-            .then_some("record deleted")
+        match assumption {
+            Assumption::NoDeletions => self.server.delete(chance).then_some("record deleted"),
+            Assumption::NoLateRevokes => self
+                .server
+                .revoke_late(chance)
+                .then_some("native lease revoked by a leader of before"),
+            _ => None,
+        }
     }
 
     fn heal(&self) {

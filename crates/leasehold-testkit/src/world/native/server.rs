@@ -310,6 +310,15 @@ impl Server {
         deleted
     }
 
+    /// A leader of before has a native lease revoked, by way of the one that leads; whether there was one.
+    pub(crate) fn revoke_late(&self, chance: &mut Chance) -> bool {
+        let now = self.clock.now().as_nanos();
+        let mut inner = self.lock();
+        let revoked = inner.state.revoke_some(now, chance);
+        self.settle(&mut inner);
+        revoked
+    }
+
     /// Everything works again.
     pub(crate) fn heal(&self) {
         let mut inner = self.lock();

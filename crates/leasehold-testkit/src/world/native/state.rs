@@ -125,6 +125,21 @@ impl State {
         self.end(id, now, true);
     }
 
+    /// Revokes a native lease that has a key, whoever's it is; whether there was one.
+    pub(crate) fn revoke_some(&mut self, now: u64, chance: &mut Chance) -> bool {
+        let used = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| !lease.keys.is_empty());
+        let used: Vec<LeaseId> = used.map(|(id, _)| *id).collect();
+        let place = usize::try_from(chance.below(used.len() as u64)).unwrap_or_default();
+        let Some(id) = used.get(place) else {
+            return false;
+        };
+        self.end(*id, now, true);
+        true
+    }
+
     fn end(&mut self, id: LeaseId, now: u64, revoked: bool) {
         let Some(lease) = self.leases.remove(&id) else {
             return;
