@@ -70,6 +70,19 @@ pub struct Txn {
     pub otherwise: Vec<Op>,
 }
 
+impl Txn {
+    /// Whether it can write: etcd serves one that cannot as it serves any read, without its log.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        let writes = |op: &Op| match op {
+            Op::Put { .. } | Op::Delete(_) => true,
+            Op::Get(_) => false,
+            Op::Txn(nested) => nested.writes(),
+        };
+        self.then.iter().chain(&self.otherwise).any(writes)
+    }
+}
+
 /// A comparison.
 #[derive(Clone, Debug)]
 pub struct Compare {
@@ -240,5 +253,27 @@ impl Failed {
                 "etcd takes too few operations in one transaction: start it with --max-txn-ops of at least 4",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_a_transaction_can_write() {
+        let key = Bytes::from_static(b"key");
+        let of = |op: Op| Txn {
+            otherwise: vec![op],
+            ..Txn::default()
+        };
+        let read = of(Op::Get(key.clone()));
+        let delete = of(Op::Delete(key));
+        assert!(!read.writes() && delete.writes());
+        let nested = |inner: &Txn| Txn {
+            then: vec![Op::Txn(inner.clone())],
+            ..Txn::default()
+        };
+        assert!(!nested(&read).writes() && nested(&delete).writes());
     }
 }

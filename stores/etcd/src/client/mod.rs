@@ -96,7 +96,12 @@ impl Api for EtcdClient {
 
     fn txn(&self, txn: Txn, until: BootInstant) -> BoxFuture<'_, Result<Replied, Failed>> {
         async move {
-            let call = ("/etcdserverpb.KV/Txn", Proof::Log);
+            let proof = if txn.writes() {
+                Proof::Log
+            } else {
+                Proof::Read
+            };
+            let call = ("/etcdserverpb.KV/Txn", proof);
             let answer = self.members.call(call, convert::txn(&txn), until).await?;
             Ok(convert::replied(answer))
         }
