@@ -71,6 +71,24 @@ pub struct Txn {
 }
 
 impl Txn {
+    /// How many bytes of keys and values it carries.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let size = |op: &Op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Get(key) | Op::Delete(key) => key.len(),
+            Op::Txn(nested) => nested.size(),
+        };
+        let compared = self.when.iter().map(|compare| compare.key.len());
+        compared.sum::<usize>()
+            + self
+                .then
+                .iter()
+                .chain(&self.otherwise)
+                .map(size)
+                .sum::<usize>()
+    }
+
     /// Whether it can write: etcd serves one that cannot as it serves any read, without its log.
     #[must_use]
     pub fn writes(&self) -> bool {

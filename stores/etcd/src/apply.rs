@@ -13,6 +13,9 @@ use crate::doubt::Loose;
 use crate::plan::{Need, Plan};
 use crate::store::Client;
 
+/// How many bytes of keys and values one request carries: etcd takes 1.5 MiB in all.
+const LARGEST: usize = 1 << 20;
+
 /// What a keep-alive that went beside a transaction has shown.
 pub(crate) type Beside = Option<Kept>;
 
@@ -26,7 +29,7 @@ impl Client {
         let now = self.door.now();
         // However this future ends: what has no outcome by then is looked after.
         let attempts: Vec<AttemptId> = changes.iter().map(Change::attempt).collect();
-        let _loose = Loose(self, attempts);
+        let _loose = Loose::new(self, attempts);
         let (mut ready, mut places, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for (place, change) in changes.into_iter().enumerate() {
             match self.plan_at_once(&change, now) {
@@ -135,7 +138,7 @@ impl Client {
         async move {
             let mut requests = Vec::with_capacity(1);
             while !plans.is_empty() {
-                let rest = plans.split_off(plans.len().min(self.most()));
+                let rest = plans.split_off(fitting(&plans).min(self.most()));
                 requests.push(self.request(std::mem::replace(&mut plans, rest), until));
             }
             let outcomes = join_all(requests).await;
@@ -274,6 +277,16 @@ impl Client {
         }
         Some(kept)
     }
+}
+
+/// How many changes fit into one request by their size, one at least.
+fn fitting(plans: &[Plan]) -> usize {
+    let mut size = 0;
+    let fits = |plan: &&Plan| {
+        size += plan.txn.size();
+        size <= LARGEST
+    };
+    plans.iter().take_while(fits).count().max(1)
 }
 
 /// Whether the record that a change names stands.

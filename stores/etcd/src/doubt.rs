@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use leasehold_core::AttemptId;
 use leasehold_core::mutants::{Mutant, mutant};
+use leasehold_core::{AttemptId, BootInstant};
 
 use crate::api::LeaseId;
 use crate::lease::Native;
@@ -12,11 +12,27 @@ use crate::store::Client;
 use crate::table::Pending;
 
 /// Attempts that are being made: those without an outcome when this is dropped are looked after.
-pub(crate) struct Loose<'a>(pub(crate) &'a Arc<Client>, pub(crate) Vec<AttemptId>);
+pub(crate) struct Loose<'a>(&'a Arc<Client>, Vec<AttemptId>);
+
+impl<'a> Loose<'a> {
+    /// One that was sent before and has no outcome may be under way still, whatever becomes of it now.
+    pub(crate) fn new(client: &'a Arc<Client>, attempts: Vec<AttemptId>) -> Self {
+        let mut table = client.table();
+        for attempt in &attempts {
+            *table.under_way.entry(*attempt).or_default() += 1;
+            if let Some(pending) = table.pending.get_mut(attempt) {
+                pending.unknown = true;
+            }
+        }
+        drop(table);
+        Self(client, attempts)
+    }
+}
 
 impl Drop for Loose<'_> {
     fn drop(&mut self) {
         for attempt in &self.1 {
+            self.0.table().has_come_back(*attempt);
             self.0.loose(*attempt);
         }
     }
@@ -69,34 +85,51 @@ impl Client {
 
     /// An attempt has no outcome yet. It may be sent again; when that can help nobody any more it is forgotten.
     pub(crate) fn loose(self: &Arc<Self>, attempt: AttemptId) {
-        let forget_at = {
+        {
             let mut table = self.table();
             let Some(pending) = table.pending.get_mut(&attempt) else {
                 return;
             };
-            let watched = std::mem::replace(&mut pending.watched, true);
             pending.unknown = true;
-            if watched {
+            if std::mem::replace(&mut pending.watched, true) {
                 return;
             }
-            if !pending.acquires && mutant(Mutant::RevokeAfterUnresolvedSteal) {
-                self.door.now()
-            } else {
-                match &pending.native {
-                    Some(native) => native.hoped(),
-                    None => pending.sent.plus(pending.hold),
-                }
-            }
-        };
+        }
         let client = self.clone();
         self.door.spawn(Box::pin(async move {
-            client.door.sleep_until(forget_at).await;
-            let forgotten = client.table().pending.remove(&attempt);
-            if let Some(pending) = forgotten
-                && let Some(native) = pending.native
-            {
-                client.unresolved(&native, pending.acquires);
+            while let Some(at) = client.forget(attempt) {
+                client.door.sleep_until(at).await;
             }
         }));
+    }
+
+    /// Forgets an attempt that can help nobody any more; or when to look again. One that is under way is looked after
+    /// once it has come back.
+    fn forget(self: &Arc<Self>, attempt: AttemptId) -> Option<BootInstant> {
+        let mut table = self.table();
+        let under_way = table.under_way.contains_key(&attempt);
+        let pending = table.pending.get_mut(&attempt)?;
+        let at = match &pending.native {
+            _ if !pending.acquires && mutant(Mutant::RevokeAfterUnresolvedSteal) => {
+                BootInstant::ZERO
+            }
+            Some(native) => native.hoped(),
+            None => pending.sent.plus(pending.hold),
+        };
+        if self.door.now() < at {
+            return Some(at);
+        }
+        if under_way {
+            pending.watched = false;
+            return None;
+        }
+        let native = table.pending.remove(&attempt);
+        drop(table);
+        if let Some(pending) = native
+            && let Some(native) = pending.native
+        {
+            self.unresolved(&native, pending.acquires);
+        }
+        None
     }
 }

@@ -36,7 +36,8 @@ impl Client {
         self.told_term(term);
         let done: Vec<Done> = match &*plans {
             [_] => vec![done],
-            _ => done.gave.into_iter().filter_map(nested).collect(),
+            // One that is missing must not shift the others.
+            _ => done.gave.into_iter().map_while(nested).collect(),
         };
         let judged: Vec<(Plan, Judged)> = plans
             .into_iter()
@@ -139,8 +140,10 @@ impl Client {
             old = table.hold(name, held, now);
         }
         let kept = table.held.get(name).map(|held| held.native.id);
-        // Forgotten long after its deadline; or learnt so late that another grant of this client's has followed.
-        let Some(held) = table.held.get_mut(name).filter(|held| held.index <= index) else {
+        // Forgotten since, with the native lease that carries it; or learnt so late that another grant of this client's
+        // has followed. What is known of another native lease says nothing about this one.
+        let carried = |held: &&mut Held| held.index <= index && held.native.id == carrier;
+        let Some(held) = table.held.get_mut(name).filter(carried) else {
             drop(table);
             self.left(spare, unknown, old, kept);
             return Judged::Known(Outcome::Applied(unbelievable(index)));
@@ -281,16 +284,16 @@ impl Client {
             leasehold_core::store::Expect::Index(index) => Some(index),
             leasehold_core::store::Expect::Vacant(_) => None,
         };
-        let own = named.is_some_and(|index| table.own(plan.name(), index).is_some());
-        let lost = if own {
-            table.held.remove(plan.name())
-        } else {
-            None
+        // One that still has the key may have been renewed by a change that is not judged yet; else it is left to run out,
+        // as whoever named it has to learn of the loss first.
+        let bare = |id: u64| lease.is_none_or(|entry| entry.lease != id);
+        let own = named.and_then(|index| table.own(plan.name(), index));
+        let lost = match own.is_some_and(|held| bare(held.native.id)) {
+            true => table.held.remove(plan.name()),
+            false => None,
         };
         drop(table);
-        // One that still has the key is left to run out: whoever named it has to learn of the loss first.
-        let bare = |id: u64| lease.is_none_or(|entry| entry.lease != id);
-        if let Some(lost) = lost.filter(|lost| bare(lost.native.id)) {
+        if let Some(lost) = lost {
             self.revoke(lost.native.id);
         }
         if let Some(pending) = pending

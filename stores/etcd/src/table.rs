@@ -21,6 +21,8 @@ pub(crate) struct Table {
     pub(crate) keys: Keyspace,
     pub(crate) held: BTreeMap<LeaseName, Held>,
     pub(crate) pending: BTreeMap<AttemptId, Pending>,
+    /// How often each attempt is under way.
+    pub(crate) under_way: BTreeMap<AttemptId, u32>,
     swept: usize,
     sights: BTreeMap<LeaseName, Sight>,
     earlier: BTreeMap<LeaseName, Sight>,
@@ -204,6 +206,16 @@ impl Table {
         self.sights.insert(name.clone(), sight);
         if self.sights.len() >= SIGHTS {
             self.earlier = std::mem::take(&mut self.sights);
+        }
+    }
+
+    /// An attempt is under way once less.
+    pub(crate) fn has_come_back(&mut self, attempt: AttemptId) {
+        if let Some(count) = self.under_way.get_mut(&attempt) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&attempt);
+            }
         }
     }
 

@@ -3,11 +3,15 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{BoxStream, StreamExt};
 use leasehold_core::store::{Scope, Signal};
 
 use crate::api::Notice;
 use crate::store::Client;
+
+/// How long a registry may be quiet before it is asked whether anybody listens still.
+const QUIET: Duration = Duration::from_secs(30);
 
 impl Client {
     pub(crate) fn watch(self: &Arc<Self>, scope: Scope) -> BoxStream<'static, Signal> {
@@ -38,18 +42,21 @@ impl Client {
                     // What happened before is not told.
                     self.signals.any();
                 }
-                while let Some(notice) = notices.next().await {
-                    match notice {
-                        Notice::Changed(key, revision) => {
+                loop {
+                    let quiet = self.door.sleep_until(self.door.now().plus(QUIET));
+                    match select(notices.next(), quiet).await {
+                        Either::Left((Some(Notice::Changed(key, revision)), _)) => {
                             after = after.max(Some(revision));
                             if let Some(name) = self.keys.leased(&key) {
                                 self.signals.name(&name);
                             }
                         }
-                        Notice::Compacted => {
+                        Either::Left((Some(Notice::Compacted), _)) => {
                             after = None;
                             break;
                         }
+                        Either::Left((None, _)) => break,
+                        Either::Right(_) => {}
                     }
                     if self.unheard() {
                         return;

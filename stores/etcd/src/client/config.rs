@@ -107,6 +107,13 @@ impl Config {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
+        // What follows would be shown.
+        if prefix.contains('@') || options.contains('@') {
+            return Err(bad(
+                "there is an @ behind the hosts: write / as %2F, ? as %3F and @ as %40 in a user, a password, a prefix and \
+                 an option",
+            ));
+        }
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (Some(user), hosts),
             None => (None, authority),

@@ -70,6 +70,8 @@ fn what_is_no_url_is_refused_without_showing_it() {
         ("etcds://host?cert=s3cret", "go together"),
         ("etcds://host?ca", "no value"),
         ("etcd://s3cret@host", "no password"),
+        ("etcd://user:12/s3cret@host", "%2F"),
+        ("etcd://user:12?s3cret@host", "%3F"),
         ("etcd://host/%ff?s3cret", "no UTF-8"),
     ] {
         let error = read(url).unwrap_err();

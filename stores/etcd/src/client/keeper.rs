@@ -119,12 +119,15 @@ impl Keeper {
         let mut tries = self.members.count() + 1;
         loop {
             let (place, answer) = self.send(id, until).await?;
+            let started = self.members.door.now();
             let ended = match self.members.bounded(until, answer).await {
                 Some(Ok(Ok(kept))) => return Ok(kept),
                 Some(Ok(Err(ended))) => ended,
                 Some(Err(_)) => return Err(Failed::no_answer()),
                 None => {
-                    self.members.failed(place);
+                    if self.members.had_time(started) {
+                        self.members.failed(place);
+                    }
                     return Err(self.members.silent(place));
                 }
             };

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::future::{self, Either, select};
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use leasehold_core::{BootInstant, Door, Error, ErrorKind, Result};
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
@@ -29,6 +30,8 @@ pub(super) const CONNECT: Duration = Duration::from_secs(2);
 /// to be asked more often than every five seconds.
 const SILENT: Duration = Duration::from_secs(6);
 const ANSWER: Duration = Duration::from_secs(4);
+/// Silence for less than this is no member's failure: some requests have little time left.
+const FAIR: Duration = Duration::from_millis(500);
 /// A page of records may be large.
 const LARGEST: usize = 256 << 20;
 
@@ -99,6 +102,11 @@ impl Members {
         }
     }
 
+    /// Whether silence since then says something about the member.
+    pub(super) fn had_time(&self, started: BootInstant) -> bool {
+        self.door.now().since(started) >= FAIR
+    }
+
     /// Whether that member is the one that is asked.
     pub(super) fn is_current(&self, place: usize) -> bool {
         self.current.load(Ordering::Relaxed) == place
@@ -164,16 +172,17 @@ impl Members {
     {
         let place = way.place;
         // A request without its message is never served.
-        let sent = Arc::new(AtomicBool::new(false));
-        let answer = self.bounded(until, unary(way, path, request, sent.clone()));
+        let message = Arc::new(Message::default());
+        let started = self.door.now();
+        let answer = self.bounded(until, unary(way, path, request, message.clone()));
         let answer = answer.await;
-        let sent = sent.load(Ordering::Relaxed);
+        let sent = message.was_sent();
         match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(status)) => Err(self.verdict(status, place, sent)),
             None if sent => Err(Verdict::Final {
                 failed: self.silent(place),
-                member: true,
+                member: self.had_time(started),
             }),
             None => {
                 let why = "no connection within the time that there was";
@@ -247,11 +256,35 @@ impl Members {
     }
 }
 
+/// Whether a request's message has left: it is handed over once, or given up before, and never both.
+#[derive(Debug, Default)]
+struct Message(AtomicU8);
+
+impl Message {
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn becomes(&self, state: u8) -> bool {
+        let order = Ordering::SeqCst;
+        self.0.compare_exchange(0, state, order, order).is_ok()
+    }
+
+    /// There is a connection that it can be written to; whether it still is to be.
+    fn send(&self) -> bool {
+        self.becomes(Self::SENT)
+    }
+
+    /// Whether it may have left. If not it never will.
+    fn was_sent(&self) -> bool {
+        !self.becomes(Self::GIVEN_UP)
+    }
+}
+
 async fn unary<Q, A>(
     mut way: Way,
     path: &'static str,
     request: Request<Q>,
-    sent: Arc<AtomicBool>,
+    handed: Arc<Message>,
 ) -> Result<A, Status>
 where
     Q: prost::Message + 'static,
@@ -261,10 +294,8 @@ where
     let path = http::uri::PathAndQuery::from_static(path);
     // The message is asked for once there is a connection that it can be written to.
     let request = request.map(|message| {
-        stream::once(future::lazy(move |_| {
-            sent.store(true, Ordering::Relaxed);
-            message
-        }))
+        let once = future::lazy(move |_: &mut Context<'_>| handed.send().then_some(message));
+        stream::once(once).filter_map(future::ready)
     });
     let codec = ProstCodec::default();
     let answer = way.grpc.client_streaming(request, path, codec).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use leasehold_core::{Door, Drift, Result};
+use leasehold_core::{Door, Drift, ErrorKind, Result};
 
 use super::identity::Proof;
 use super::wire::{Nothing, StatusResponse};
@@ -16,6 +16,8 @@ use crate::store::{Cluster, EtcdStore};
 const OPEN: Duration = Duration::from_secs(10);
 /// With less time left than this nothing is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Before the next try.
+const PAUSE: Duration = Duration::from_millis(50);
 /// From which version of each line on the contract holds: earlier ones renew leases that are being revoked, let a deposed
 /// leader revoke, or answer linearizable reads with what was true before a pause.
 const SOUND: &[(u64, u64, u64)] = &[(3, 4, 42), (3, 5, 28), (3, 6, 9)];
@@ -54,14 +56,19 @@ impl EtcdClient {
             let status = self.members.call(call, Nothing {}, half);
             // It has no key, and runs out by itself.
             let (status, granted) = join(status, self.grant(1, half)).await;
-            let unknown = matches!(status, Err(Failed::NoAnswer(_)))
-                || matches!(granted, Err(Failed::NoAnswer(_)));
             let now = door.now();
             // Silence, or a cluster that is electing its leader. What breaks the first connection will break the second.
-            let helps = now >= half || self.members.identity.is_known();
-            if !unknown || !helps || until.since(now) < AGAIN {
+            let known = self.members.identity.is_known();
+            let passes = |failed: Option<&Failed>| match failed {
+                Some(Failed::NoAnswer(_)) => known || now >= half,
+                Some(Failed::NotDone(error)) => known && error.kind() == ErrorKind::Unavailable,
+                _ => false,
+            };
+            let failed = [status.as_ref().err(), granted.as_ref().err()];
+            if !failed.into_iter().any(passes) || until.since(now) < AGAIN {
                 break (status, granted);
             }
+            door.sleep_until(now.plus(PAUSE)).await;
         };
         let (status, granted): (StatusResponse, _) = (status?, granted?);
         if !sound(&status.version) {

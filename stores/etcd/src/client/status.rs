@@ -52,6 +52,11 @@ pub(super) fn verdict(status: &Status, attempted: Attempted<'_>, prefix: &str) -
     }
     let error = Error::new(kind, told(code, &message, prefix));
     match code {
+        // The client's own word: the answer is too large for it, and was one.
+        Code::OutOfRange if !says("etcdserver:") => Verdict::Final {
+            failed: Failed::NoAnswer(error),
+            member: false,
+        },
         Code::NotFound if says("lease not found") => answer(Failed::NoSuchLease),
         Code::InvalidArgument if says("too many operations") => answer(Failed::TooMany),
         Code::Unauthenticated => Verdict::Authenticate(Failed::NotDone(error)),
