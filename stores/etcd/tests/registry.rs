@@ -367,14 +367,14 @@ async fn keys_of_others_harm_nothing() {
 #[tokio::test]
 async fn the_granted_period_counts() {
     let s = Setting::new("/periods");
+    let before = s.door.now();
     let mut lease = s.take("x", Duration::from_millis(2500)).await;
-    assert_eq!(lease.period(), Duration::from_secs(3));
-    // Belief ends earlier, by the margin of clocks that drift.
-    let left = lease.left();
-    assert!(
-        left > Duration::from_secs(2) && left < Duration::from_millis(2550),
-        "{left:?}"
-    );
+    let granted = Duration::from_secs(3);
+    assert_eq!(lease.period(), granted);
+    // Belief ends earlier, by the margin of clocks that drift, and counts from before.
+    let believed = granted - s.manager.capabilities().margin(granted);
+    let deadline = lease.deadline().unwrap();
+    assert!(deadline >= before.plus(believed) && deadline <= s.door.now().plus(believed));
     lease.renew(Duration::from_millis(4001)).await.unwrap();
     assert_eq!(lease.period(), Duration::from_secs(5));
     let error = s

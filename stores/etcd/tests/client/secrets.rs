@@ -88,9 +88,10 @@ async fn neither_password_nor_token_is_ever_shown() {
     let manager: Manager = super::support::manager(store);
     let mut watch = manager.watch("name").unwrap();
     watch.next().await.unwrap();
-    let lease = manager.acquire_lease("name", "me", 1, SECOND).await;
+    let lease = manager.acquire_lease("name", "me", 1, SECOND * 6).await;
     let held = lease.unwrap().unwrap().keep_alive(KeepAlive::new());
-    sleep(SECOND).await;
+    // It is renewed once.
+    sleep(SECOND * 3).await;
     held.release().await.unwrap();
     write!(shown, "{manager:?}").unwrap();
 
