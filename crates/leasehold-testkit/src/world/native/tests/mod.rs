@@ -1,6 +1,7 @@
 //! The store on native leases, row by row, by a way to the cluster that fails as told.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod doubt;
 mod full;
 mod pool;
 mod renew;
