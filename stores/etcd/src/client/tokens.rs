@@ -132,7 +132,11 @@ impl Members {
                 Err(Verdict::Final {
                     failed: Failed::NotDone(error),
                     ..
-                }) => return Err((error, true)),
+                }) => {
+                    // What passes by itself is no refusal for those who wait.
+                    let refused = error.kind() != ErrorKind::Unavailable;
+                    return Err((error, refused));
+                }
                 Err(Verdict::Elsewhere(why)) => {
                     whys.push(why);
                     Members::unreached(&whys).error()
