@@ -121,3 +121,34 @@ fn a_grant_is_believed_no_longer_than_what_carries_it() {
         assert!(end <= world.door.now(), "believed until {end:?}");
     });
 }
+
+/// A send without an answer may arrive long after the attempt was refused: the native lease that it names is never used
+/// again.
+#[test]
+fn the_native_lease_of_a_send_without_an_answer_is_never_used_again() {
+    let world = World::new();
+    let client = Client::of(&world);
+    world.sim.block_on(async {
+        client.kept.then(Fault::Refuse);
+        let acquire = client.manager.acquire_lease("x", "a", 0, PERIOD);
+        acquire.await.unwrap_err();
+        let acquire = client.last();
+        world.txns(&[Mishap::Lose]);
+        let outcome = client.apply(&acquire, SECOND).await;
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        let _other = take(&world.b, "x", PERIOD).await;
+        let outcome = client.apply(&acquire, SECOND).await;
+        assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+        let named = world.way.script().sent[0][0];
+        world.way.script().sent.clear();
+        for i in 0..5 {
+            drop(take(&client.manager, &format!("y/{i}"), PERIOD).await);
+        }
+        let script = world.way.script();
+        assert!(script.sent.iter().flatten().all(|id| *id != named));
+        assert!(
+            script.revoked.contains(&named),
+            "it would free the name at once"
+        );
+    });
+}
