@@ -35,6 +35,11 @@ fn one(url: &str) {
             assert!(scheme == "sqlite:" || path.starts_with('/'));
             assert!(!path.starts_with("//") || scheme == "sqlite://");
         }
+        // Read further by its own crate.
+        Ok(Url::Etcd(whole)) => {
+            assert_eq!(whole, url);
+            assert!(url.starts_with("etcd:") || url.starts_with("etcds:"));
+        }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             for text in [error.to_string(), format!("{error:?}")] {
