@@ -31,7 +31,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(6);
 const ANSWER: Duration = Duration::from_secs(4);
 /// Silence for less than this is no member's failure: some requests have little time left.
-const FAIR: Duration = Duration::from_millis(500);
+const FAIR: Duration = Duration::from_millis(250);
 /// A page of records may be large.
 const LARGEST: usize = 256 << 20;
 
