@@ -14,7 +14,8 @@ use leasehold_core::store::{
 use leasehold_core::{AttemptId, BootInstant, Capabilities, EndedHow, LeaseName, Prefix, Result};
 
 use crate::history::{
-    Attempt, Found, Kind, Name, Operation, Outcome, Pending, Recorder, Standing, State, Time,
+    Attempt, Found, Kind, Name, Operation, Outcome, Pending, Recorder, Returned, Standing, State,
+    Time,
 };
 
 /// A [`Store`] around another one that records what is asked and what is answered, for
@@ -74,8 +75,9 @@ struct Attempts {
     /// The last change of each name that was not applied, and since when that is known. It may be sent again, if the
     /// answer came too late for whoever waited; once another change of the name is sent it no longer will be.
     not_applied: BTreeMap<LeaseName, (AttemptId, Pending, Time)>,
-    /// The latest of which the outcome is recorded: an answer may have come just too late for whoever sends again.
-    resolved: VecDeque<AttemptId>,
+    /// The latest of which the outcome is recorded: an answer may have come just too late for whoever sends again, and
+    /// a further one may tell that the grant counts from a later instant.
+    resolved: VecDeque<(AttemptId, Returned)>,
 }
 
 /// How many recorded outcomes are remembered.
@@ -116,7 +118,8 @@ impl Recorded {
     fn sends(&self, change: &Change) -> bool {
         let operation = self.operation(change);
         let mut attempts = self.attempts();
-        if attempts.resolved.contains(&change.attempt()) {
+        let resolved = |(attempt, _): &(AttemptId, Returned)| *attempt == change.attempt();
+        if attempts.resolved.iter().any(resolved) {
             return false;
         }
         if let Some((attempt, pending, at)) = attempts.not_applied.remove(change.name()) {
@@ -222,27 +225,33 @@ impl Recorded {
         if !known {
             return;
         }
-        if let Some((pending, _)) = attempts.unresolved.remove(&change.attempt()) {
-            if matches!(told, Told::NotApplied(_)) {
-                let left = (change.attempt(), pending, now);
-                attempts.not_applied.insert(change.name().clone(), left);
-                return;
+        let from = match (told, &self.carried) {
+            (Told::Applied(applied), Some(carried)) => applied.counted_from.map(&carried.at),
+            _ => None,
+        };
+        let Some((pending, _)) = attempts.unresolved.remove(&change.attempt()) else {
+            let mut resolved = attempts.resolved.iter_mut();
+            let resolved = resolved.find(|(attempt, _)| *attempt == change.attempt());
+            if let (Some((_, returned)), Some(from)) = (resolved, from) {
+                returned.counted_from(from);
             }
-            if attempts.resolved.len() >= RESOLVED {
-                attempts.resolved.pop_front();
-            }
-            attempts.resolved.push_back(change.attempt());
-            if let (Change::Take(take), Told::Applied(applied)) = (change, told) {
-                let fence = take.record.fence_at(applied.index);
-                self.made(change.name(), fence, pending.operation());
-            }
-            let from = match (told, &self.carried) {
-                (Told::Applied(applied), Some(carried)) => applied.counted_from.map(&carried.at),
-                _ => None,
-            };
-            let outcome = self.outcome(change, told);
-            pending.counted_from(from).returned(now, outcome);
+            return;
+        };
+        if matches!(told, Told::NotApplied(_)) {
+            let left = (change.attempt(), pending, now);
+            attempts.not_applied.insert(change.name().clone(), left);
+            return;
         }
+        if let (Change::Take(take), Told::Applied(applied)) = (change, told) {
+            let fence = take.record.fence_at(applied.index);
+            self.made(change.name(), fence, pending.operation());
+        }
+        let outcome = self.outcome(change, told);
+        let returned = pending.counted_from(from).returned(now, outcome);
+        if attempts.resolved.len() >= RESOLVED {
+            attempts.resolved.pop_front();
+        }
+        attempts.resolved.push_back((change.attempt(), returned));
     }
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {

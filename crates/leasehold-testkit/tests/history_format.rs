@@ -163,7 +163,10 @@ fn a_recorder_in_memory_and_one_into_a_file_tell_the_same() {
             period: 100,
             wait: 0,
         };
-        first.returned(20, granted);
+        let mut returned = first.counted_from(Some(5)).returned(20, granted);
+        // A further answer; one that tells nothing better changes nothing.
+        returned.counted_from(8);
+        returned.counted_from(6);
         get.returned(
             21,
             Outcome::Read {
@@ -191,6 +194,7 @@ fn a_recorder_in_memory_and_one_into_a_file_tell_the_same() {
         memory.operations().collect::<Vec<_>>()
     );
     assert_eq!(read.beliefs(), memory.beliefs());
+    assert_eq!(memory.operation(0).unwrap().counted, Some(8));
     let killed = memory.operation(1).unwrap();
     assert_eq!((killed.returned, killed.outcome), (None, Outcome::Unknown));
 }
@@ -235,6 +239,10 @@ fn parts_follow_each_other() {
 fn an_error_names_its_line() {
     let head = r#"{"leasehold_history":1,"clock":"true time"}"#;
     let get = r#"{"p":1,"op":"get","name":"a","at":1,"back":2}"#;
+    let done = r#"{"p":1,"done":1,"back":4,"out":"granted","index":1,"fence":1,"granted":9"#;
+    let granted = format!(
+        "{head}\n{{\"p\":1,\"op\":\"acquire\",\"name\":\"a\",\"begun\":1,\"at\":2}}\n{done}"
+    );
     let cases = [
         ("", 1, "empty"),
         (get, 1, "header"),
@@ -301,6 +309,18 @@ fn an_error_names_its_line() {
             2,
             "begun",
         ),
+        // What became of it is told once, but for `counted`.
+        (
+            &format!("{granted},\"counted\":3}}\n{done}}}"),
+            4,
+            "further answer",
+        ),
+        (
+            &format!("{granted},\"counted\":3}}\n{done},\"counted\":2}}"),
+            4,
+            "further answer",
+        ),
+        (&format!("{granted}}}\n{done},\"counted\":2}}"), 4, "begun"),
         (
             &format!(
                 "{head}\n{{\"p\":1,\"op\":\"acquire\",\"name\":\"a\",\"at\":2,\"attempt\":\"xyz\"}}"

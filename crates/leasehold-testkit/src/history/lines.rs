@@ -467,7 +467,8 @@ impl History {
 #[derive(Debug, Default)]
 struct Reader {
     history: Option<History>,
-    /// Operations that were begun, by process and number.
+    /// Operations that were begun and whose outcome may still come, or a later instant from which it counts, by process
+    /// and number.
     begun: BTreeMap<(u32, u64), usize>,
 }
 
@@ -495,6 +496,16 @@ impl Reader {
             let place = place.ok_or("no operation of this process was `begun` with this number")?;
             let begun = history.operation(place).ok_or("no such operation")?;
             let outcome = line.outcome(begun.kind)?;
+            if line.counted.is_some() {
+                self.begun.insert((process, number), place);
+            }
+            if begun.returned.is_some()
+                && (begun.outcome != outcome || begun.counted > line.counted)
+            {
+                return Err(
+                    "a further answer tells no other outcome, and no earlier `counted`".into(),
+                );
+            }
             let operation = Operation {
                 returned: line.back,
                 counted: line.counted,

@@ -38,7 +38,7 @@ mod types;
 
 pub use check::{Checked, check, check_file};
 pub use lines::ReadError;
-pub use recorder::{Pending, Recorder};
+pub use recorder::{Pending, Recorder, Returned};
 pub use records::History;
 pub use rules::{Report, Rule, Violation, Violations};
 pub use types::{

@@ -166,23 +166,51 @@ impl Pending {
     }
 
     /// It has returned.
-    pub fn returned(self, at: Time, outcome: Outcome) {
-        let operation = Operation {
-            returned: Some(at),
-            outcome,
-            ..self.operation
+    pub fn returned(self, at: Time, outcome: Outcome) -> Returned {
+        let returned = Returned {
+            operation: Operation {
+                returned: Some(at),
+                outcome,
+                ..self.operation
+            },
+            recorder: self.recorder,
+            number: self.number,
         };
+        returned.write();
+        returned
+    }
+}
+
+/// An operation that has returned.
+#[derive(Debug)]
+pub struct Returned {
+    recorder: Recorder,
+    number: u64,
+    operation: Operation,
+}
+
+impl Returned {
+    /// A further answer tells that its period counts from a later instant, on the common clock:
+    /// [`Operation::counted`]. An earlier one changes nothing.
+    pub fn counted_from(&mut self, at: Time) {
+        if self.operation.counted.is_some_and(|known| known < at) {
+            self.operation.counted = Some(at);
+            self.write();
+        }
+    }
+
+    fn write(&self) {
         let mut inner = self.recorder.lock();
         let inner = &mut *inner;
         match &mut inner.lines {
             None => {
                 if let Some(number) = self.number.checked_sub(inner.count) {
                     let number = usize::try_from(number).unwrap_or(usize::MAX);
-                    inner.history.replace(number, &operation);
+                    inner.history.replace(number, &self.operation);
                 }
             }
             Some(lines) => {
-                let written = lines.returned(&operation, self.number);
+                let written = lines.returned(&self.operation, self.number);
                 keep(&mut inner.failed, written);
             }
         }
