@@ -78,34 +78,45 @@ fn get(key: Bytes) -> wire::RangeRequest {
         key,
         range_end: Bytes::new(),
         limit: 0,
+        revision: 0,
     }
 }
 
 /// Ranges, read as one transaction: as they stand at one revision.
-pub(super) fn ranges(ranges: Vec<Range>) -> wire::TxnRequest {
-    let read = |range: Range| wire::RequestOp {
-        request: Some(wire::Request::Range(wire::RangeRequest {
-            key: range.from,
-            range_end: range.to.unwrap_or_default(),
-            limit: i64::try_from(range.most).unwrap_or_default(),
-        })),
+pub(super) fn ranges(ranges: &[Range]) -> wire::TxnRequest {
+    let read = |of: &Range| wire::RequestOp {
+        request: Some(wire::Request::Range(range(of, 0))),
     };
     wire::TxnRequest {
-        success: ranges.into_iter().map(read).collect(),
+        success: ranges.iter().map(read).collect(),
         ..wire::TxnRequest::default()
+    }
+}
+
+/// One range, as of a revision; zero: the latest.
+pub(super) fn range(range: &Range, revision: u64) -> wire::RangeRequest {
+    wire::RangeRequest {
+        key: range.from.clone(),
+        range_end: range.to.clone().unwrap_or_default(),
+        limit: i64::try_from(range.most).unwrap_or_default(),
+        revision: wired(revision),
     }
 }
 
 pub(super) fn ranged(answer: wire::TxnResponse) -> Ranged {
     let revision = number(wire::Headed::header(&answer).revision);
-    let entries = |op: wire::ResponseOp| match op.response {
-        Some(wire::Response::Range(range)) => range.kvs.into_iter().map(entry).collect(),
+    let read = |op: wire::ResponseOp| match op.response {
+        Some(wire::Response::Range(range)) => entries(range),
         _ => Vec::new(),
     };
     Ranged {
-        entries: answer.responses.into_iter().map(entries).collect(),
+        entries: answer.responses.into_iter().map(read).collect(),
         revision,
     }
+}
+
+pub(super) fn entries(range: wire::RangeResponse) -> Vec<Entry> {
+    range.kvs.into_iter().map(entry).collect()
 }
 
 pub(super) fn replied(answer: wire::TxnResponse) -> Replied {

@@ -49,13 +49,35 @@ impl EtcdClient {
         Ok(Self { members, keeper })
     }
 
-    async fn read_ranges(&self, ranges: Vec<Range>, until: BootInstant) -> Result<Ranged, Failed> {
+    async fn read_ranges(&self, ranges: &[Range], until: BootInstant) -> Result<Ranged, Failed> {
         let call = ("/etcdserverpb.KV/Txn", Proof::Read);
-        let answer = self
+        match self
             .members
             .call(call, convert::ranges(ranges), until)
-            .await?;
-        Ok(convert::ranged(answer))
+            .await
+        {
+            // An old member that is short of space may take no transaction, not even one that only reads (seen: 3.4, 3.5).
+            Err(Failed::NoSpace(_)) => self.read_each(ranges, until).await,
+            answer => Ok(convert::ranged(answer?)),
+        }
+    }
+
+    /// One after the other, all as of the revision at which the first was served.
+    async fn read_each(&self, ranges: &[Range], until: BootInstant) -> Result<Ranged, Failed> {
+        let mut ranged = Ranged {
+            entries: Vec::with_capacity(ranges.len()),
+            revision: 0,
+        };
+        for range in ranges {
+            let request = convert::range(range, ranged.revision);
+            let call = ("/etcdserverpb.KV/Range", Proof::Read);
+            let answer: wire::RangeResponse = self.members.call(call, request, until).await?;
+            if ranged.revision == 0 {
+                ranged.revision = number(wire::Headed::header(&answer).revision);
+            }
+            ranged.entries.push(convert::entries(answer));
+        }
+        Ok(ranged)
     }
 }
 
@@ -113,7 +135,7 @@ impl Api for EtcdClient {
         ranges: Vec<Range>,
         until: BootInstant,
     ) -> BoxFuture<'_, Result<Ranged, Failed>> {
-        self.read_ranges(ranges, until).boxed()
+        async move { self.read_ranges(&ranges, until).await }.boxed()
     }
 
     fn watch(

@@ -32,6 +32,7 @@ macro_rules! headed {
 
 headed!(
     TxnResponse,
+    RangeResponse,
     LeaseGrantResponse,
     LeaseRevokeResponse,
     AuthenticateResponse,
@@ -58,10 +59,16 @@ pub(crate) struct RangeRequest {
     pub(crate) range_end: Bytes,
     #[prost(int64, tag = "3")]
     pub(crate) limit: i64,
+    /// As of which revision; zero: the latest.
+    #[prost(int64, tag = "4")]
+    pub(crate) revision: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RangeResponse {
+    /// Not within a transaction's answer.
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) kvs: Vec<KeyValue>,
 }

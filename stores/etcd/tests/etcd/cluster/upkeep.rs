@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use leasehold_core::{Door, RealDoor};
-use leasehold_etcd::api::{Api, Attach, Failed, Op, Txn};
+use leasehold_etcd::api::{Api, Attach, Failed, Op, Range, Txn};
 use leasehold_etcd::{Config, EtcdClient};
 use leasehold_testkit::servers::{Etcd, EtcdOptions, EtcdVersion};
 
@@ -21,6 +21,14 @@ fn put(key: &str, length: usize) -> Txn {
             lease: Attach::Nothing,
         }],
         ..Txn::default()
+    }
+}
+
+fn one(key: &str) -> Range {
+    Range {
+        from: Bytes::from(key.to_owned()),
+        to: None,
+        most: 1,
     }
 }
 
@@ -90,6 +98,14 @@ fn space_runs_out(version: EtcdVersion) {
         // Every renewal was in vain.
         assert_eq!(scene.load.believing(), 0);
         assert!(!scene.is_served(0, SECOND));
+        // Whoever asks is told all the same, by whatever serves reads.
+        let ranges = ["/fill", "/there-is-no-such-key", "/fill"].map(one).into();
+        let until = door.now().plus(SECOND * 5);
+        let told = scene.block_on(raw.range(ranges, until)).unwrap();
+        let found: Vec<usize> = told.entries.iter().map(Vec::len).collect();
+        assert_eq!(found, [1, 0, 1]);
+        assert!(told.revision >= told.entries[0][0].revision);
+        assert_eq!(told.entries[0][0].revision, told.entries[2][0].revision);
         let failures = scene.load.failures();
         let told = |(_, (_, error)): (&String, &(u64, String))| {
             let says = |part| error.contains(part);
