@@ -8,3 +8,4 @@ pub mod record;
 pub mod url;
 
 mod door;
+mod etcd;

@@ -14,6 +14,9 @@ const SECRET: &str = "hunter2";
 
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
+    if text.contains(SECRET) {
+        return;
+    }
     one(&text);
     // The same with credentials wherever a mark stands.
     one(&text.replace('@', ":hunter2@"));
@@ -35,10 +38,10 @@ fn one(url: &str) {
             assert!(scheme == "sqlite:" || path.starts_with('/'));
             assert!(!path.starts_with("//") || scheme == "sqlite://");
         }
-        // Read further by its own crate.
         Ok(Url::Etcd(whole)) => {
             assert_eq!(whole, url);
             assert!(url.starts_with("etcd:") || url.starts_with("etcds:"));
+            crate::etcd::check(url, SECRET);
         }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -8,7 +8,9 @@ mod members;
 mod open;
 mod reason;
 mod status;
+mod tls;
 mod tokens;
+mod url;
 mod watcher;
 mod wire;
 
@@ -24,6 +26,7 @@ use leasehold_core::{BootInstant, Door, Result};
 pub use config::{Config, Secret, Tls, User};
 
 use crate::api::{Api, Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
+use crate::keys::PREFIX;
 use convert::{number, wired};
 use identity::Proof;
 use keeper::Keeper;

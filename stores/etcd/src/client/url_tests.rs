@@ -38,6 +38,9 @@ fn credentials_come_from_files_and_the_environment_too() {
     std::fs::write(&path, "s3cret\n").unwrap();
     let config = read(&format!("etcd://me@host?password-file={}", path.display())).unwrap();
     assert_eq!(config.user.unwrap().password.reveal(), "s3cret");
+    // A device that never ends would be read for ever.
+    let error = read("etcd://me@host?password-file=/dev/zero").unwrap_err();
+    assert!(error.to_string().contains("too long"), "{error}");
 
     let env = |name: &str| match name {
         "LEASEHOLD_ETCD_USER" => Some("env".to_owned()),
@@ -64,6 +67,10 @@ fn what_is_no_url_is_refused_without_showing_it() {
         ("etcd://one,,two", "no host:port"),
         ("etcd://host:s3cret", "no number"),
         ("etcd://host:70000", "no number"),
+        ("etcd://[::1]s3cret", "no host:port"),
+        ("etcd://[s3cret]:1", "no host:port"),
+        ("etcd://[::1:1", "no host:port"),
+        ("etcd://host:1:2", "no number"),
         ("etcd://host?s3cret=1", "not known"),
         ("etcd://host?ca=s3cret", "etcds://"),
         ("etcd://host?cert=s3cret&key=s3cret", "etcds://"),
