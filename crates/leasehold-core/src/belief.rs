@@ -8,11 +8,17 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::door::Door;
+use crate::error::{Error, ErrorKind};
+use crate::keep_alive::KeepAlive;
+use crate::lost::Lost;
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::record::Body;
 use crate::sync::{Mutex, MutexGuard};
+use crate::tenure::TermState;
 use crate::time::BootInstant;
 
 /// A shared view of one term: cheap to clone, and to ask from any task while the handle is being renewed.
@@ -23,7 +29,15 @@ use crate::time::BootInstant;
 pub struct Term {
     shared: Arc<Shared>,
     /// In views that were handed out, not in core's own: counted, as somebody may still be at work under the term.
-    _view: Option<Arc<()>>,
+    view: Option<Arc<()>>,
+}
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        if self.view.take().is_some() {
+            self.shared.changed.notify_waiters();
+        }
+    }
 }
 
 struct Shared {
@@ -32,6 +46,8 @@ struct Shared {
     fence: u64,
     view: Arc<()>,
     state: Mutex<State>,
+    /// Wakes whoever waits for another deadline or the term's end.
+    changed: Notify,
 }
 
 /// On what grounds a lease value stands.
@@ -57,7 +73,21 @@ pub(crate) struct State {
     /// None: no belief.
     begin: Option<BootInstant>,
     deadline: BootInstant,
+    /// The same without a maximum hold.
+    granted_until: BootInstant,
+    /// From when on the renewal that was to move the deadline is overdue.
+    at_risk: BootInstant,
     over: bool,
+    /// How it was lost, where that is known.
+    lost: Option<Error>,
+    /// Since when renewals are sent in vain, and what the last one failed with.
+    vain: Option<(BootInstant, Option<Error>)>,
+    /// How long before the deadline those at work are told to stop.
+    grace: Duration,
+    /// No deadline is later than this.
+    last: BootInstant,
+    /// How often the work has to make progress, if it has to, and when it last did.
+    progress: Option<(Duration, BootInstant)>,
 }
 
 /// What became of a renewal's belief.
@@ -89,7 +119,14 @@ impl Term {
             releasing: false,
             begin: None,
             deadline: BootInstant::ZERO,
+            granted_until: BootInstant::ZERO,
+            at_risk: BootInstant::ZERO,
             over: false,
+            lost: None,
+            vain: None,
+            grace: Duration::ZERO,
+            last: BootInstant::NEVER,
+            progress: None,
         };
         Self {
             shared: Arc::new(Shared {
@@ -98,21 +135,22 @@ impl Term {
                 fence,
                 view: Arc::default(),
                 state: Mutex::new(state),
+                changed: Notify::new(),
             }),
-            _view: None,
+            view: None,
         }
     }
 
     /// The term was only fetched, with this much left of its grant.
     pub(crate) fn fetched(&self, left: Option<Duration>) {
-        self.state().left = left;
+        self.locked().left = left;
     }
 
     /// A grant was made by the handle's own call, which is known now.
     pub(crate) fn granted(&self, begin: BootInstant, deadline: BootInstant) {
-        let mut state = self.state();
+        let mut state = self.locked();
         state.begin = Some(begin);
-        state.deadline = deadline;
+        state.deadlined(self.shared.door.now(), deadline);
     }
 
     /// The name.
@@ -130,26 +168,25 @@ impl Term {
     /// The lessee.
     #[must_use]
     pub fn machine_id(&self) -> String {
-        self.state().body.machine_id.clone().unwrap_or_default()
+        self.locked().body.machine_id.clone().unwrap_or_default()
     }
 
     /// The index of the latest grant known here.
     #[must_use]
     pub fn index(&self) -> u64 {
-        self.state().index
+        self.locked().index
     }
 
     /// From when the handle believes; none where it does not (a proxy, a claim not yet renewed).
     #[must_use]
     pub fn begin(&self) -> Option<BootInstant> {
-        self.state().begin
+        self.locked().begin
     }
 
     /// Until when the handle believes; none where it does not.
     #[must_use]
     pub fn deadline(&self) -> Option<BootInstant> {
-        let state = self.state();
-        state.begin.map(|_| state.deadline)
+        self.locked().deadline()
     }
 
     /// How long the handle may still believe, by the own clock; zero where it does not.
@@ -165,32 +202,32 @@ impl Term {
     /// False says so for good once the deadline has passed; true says nothing about the next instant.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        let state = self.state();
+        let state = self.locked();
         let now = self.shared.door.now();
-        let deadline = if mutant(Mutant::HungCallLeavesCurrent) {
-            BootInstant::NEVER
-        } else {
-            state.deadline
-        };
-        let begun = |begin| begin <= now || mutant(Mutant::BeginIgnored);
-        !state.over
-            && state
-                .begin
-                .is_some_and(|begin| begun(begin) && now < deadline)
+        matches!(state.at(now).0, TermState::Held | TermState::AtRisk)
     }
 
     /// Whether the term is over for its handle: ended, lost, or past its deadline. It never begins again.
     pub(crate) fn is_over(&self) -> bool {
-        let state = self.state();
+        let state = self.locked();
         state.over || (state.begin.is_some() && self.shared.door.now() >= state.deadline)
     }
 
     /// A renewal that would end belief at `deadline` is about to be sent: until it is resolved the smaller one counts,
     /// and that is never undone.
     pub(crate) fn renewing(&self, deadline: BootInstant) {
-        let mut state = self.state();
+        let mut state = self.locked();
+        let now = self.shared.door.now();
+        state.vain.get_or_insert((now, None));
         if !mutant(Mutant::ShorterRenewKeepsLongDeadline) {
             state.deadline = state.deadline.min(deadline);
+        }
+    }
+
+    /// A renewal failed, or nobody knows what became of it.
+    pub(crate) fn failed(&self, error: &Error) {
+        if let Some((_, last)) = &mut self.locked().vain {
+            *last = Some(error.duplicate());
         }
     }
 
@@ -203,7 +240,7 @@ impl Term {
         begin: BootInstant,
         deadline: Option<BootInstant>,
     ) -> Renewed {
-        let mut state = self.state();
+        let mut state = self.locked();
         let now = self.shared.door.now();
         state.index = index;
         state.period = period;
@@ -229,55 +266,180 @@ impl Term {
         state.standing = Standing::Handle;
         state.begin = state.begin.or(Some(begin));
         if let Some(deadline) = deadline {
-            state.deadline = deadline;
+            state.deadlined(now, deadline);
+            state.vain = None;
         }
+        drop(state);
+        self.shared.changed.notify_waiters();
         Renewed::Extended
     }
 
-    /// The term is over for its handle, now at the latest.
-    pub(crate) fn end(&self) {
-        self.state().end(self.shared.door.now());
+    /// The term is over for its handle, now at the latest, and why.
+    pub(crate) fn end(&self, why: Error) {
+        let mut state = self.locked();
+        state.end(self.shared.door.now());
+        if !mutant(Mutant::LossSignalIsAStub) {
+            state.lost.get_or_insert(why);
+        }
+        drop(state);
+        self.shared.changed.notify_waiters();
     }
 
     /// The same, for a release that is about to be sent. Both in one step: a renewal that is learnt in between would
     /// give back the grant, and the release would find it gone.
     pub(crate) fn releasing(&self) {
-        let mut state = self.state();
+        let mut state = self.locked();
         state.end(self.shared.door.now());
         state.releasing = true;
+        drop(state);
+        self.shared.changed.notify_waiters();
     }
 
     /// What is left after a renewal just now, at most.
     pub(crate) fn remaining(&self) -> Duration {
-        let state = self.state();
+        let state = self.locked();
         let wait = state
             .begin
             .map_or(Duration::ZERO, |begin| begin.since(self.shared.door.now()));
         state.hold(state.period).unwrap_or(Duration::MAX).max(wait)
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn locked(&self) -> MutexGuard<'_, State> {
         self.shared
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn door(&self) -> &Arc<dyn Door> {
+        &self.shared.door
+    }
+
+    pub(crate) fn changes(&self) -> &Notify {
+        &self.shared.changed
+    }
+
     /// A view for others.
     pub(crate) fn view(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            _view: Some(self.shared.view.clone()),
+            view: Some(self.shared.view.clone()),
         }
+    }
+
+    /// It is kept alive from now on, renewed to this period.
+    pub(crate) fn kept(&self, options: &KeepAlive, period: Duration) {
+        let now = self.shared.door.now();
+        let mut state = self.locked();
+        state.grace = options.grace.unwrap_or(period / 10);
+        state.progress = options.progress_within.map(|limit| (limit, now));
+        if let Some(limit) = options.max_hold {
+            state.last = now.plus(limit);
+            state.deadline = state.deadline.min(state.last);
+        }
+    }
+
+    /// The work makes progress: [`KeepAlive::progress_within`].
+    pub fn progress(&self) {
+        let now = self.shared.door.now();
+        if let Some((_, last)) = &mut self.locked().progress {
+            *last = now;
+        }
+        self.shared.changed.notify_waiters();
     }
 
     /// Whether views that were handed out are still alive. Asked of core's own, which is none.
     pub(crate) fn is_viewed(&self) -> bool {
+        if mutant(Mutant::ReleasedWhileInUse) {
+            return false;
+        }
         Arc::strong_count(&self.shared.view) > 1
     }
 }
 
 impl State {
+    /// What the term is worth at an instant, and when that ends by itself.
+    pub(crate) fn at(&self, now: BootInstant) -> (TermState, BootInstant) {
+        let deadline = if mutant(Mutant::HungCallLeavesCurrent) {
+            BootInstant::NEVER
+        } else {
+            self.deadline
+        };
+        let begun = |begin| begin <= now || mutant(Mutant::BeginIgnored);
+        match self.begin {
+            _ if self.over => (TermState::Lost, BootInstant::NEVER),
+            None => (TermState::Waiting, BootInstant::NEVER),
+            Some(_) if now >= deadline => (TermState::Lost, BootInstant::NEVER),
+            Some(begin) if !begun(begin) => (TermState::Waiting, begin.min(deadline)),
+            Some(_) if now < self.at_risk => (TermState::Held, self.at_risk.min(deadline)),
+            Some(_) => (TermState::AtRisk, deadline),
+        }
+    }
+
+    /// Until when the handle believes, if it does.
+    pub(crate) fn deadline(&self) -> Option<BootInstant> {
+        self.begin.map(|_| self.deadline)
+    }
+
+    /// Why the term is over.
+    pub(crate) fn why(&self) -> Error {
+        match &self.lost {
+            Some(why) => why.duplicate(),
+            None if self.releasing => Error::new(ErrorKind::Gone, "it was released"),
+            None => self.run_out(),
+        }
+    }
+
+    fn run_out(&self) -> Error {
+        let (message, lost) = match &self.vain {
+            _ if self.deadline >= self.last => (
+                "it was held for as long as it may be".to_owned(),
+                Lost::HeldTooLong,
+            ),
+            None if let Some(since) = self.stalled(self.deadline) => (
+                "its work made no progress".to_owned(),
+                Lost::Stalled { since },
+            ),
+            None => (
+                "its deadline has passed without a renewal".to_owned(),
+                Lost::expired(),
+            ),
+            Some((since, error)) => {
+                let why = error.as_ref().map(ToString::to_string);
+                let why = why.unwrap_or_else(|| "the registry did not answer".to_owned());
+                (
+                    format!("it could not be renewed before its deadline: {why}"),
+                    Lost::Unreachable { since: *since },
+                )
+            }
+        };
+        Error::new(ErrorKind::Expired, message).with_lost(lost)
+    }
+
+    /// Since when its work has made no progress, where that is too long at an instant.
+    pub(crate) fn stalled(&self, now: BootInstant) -> Option<BootInstant> {
+        if mutant(Mutant::StuckWorkIsRenewed) {
+            return None;
+        }
+        let (limit, last) = self.progress?;
+        (now.since(last) > limit).then_some(last)
+    }
+
+    /// Until when the present grant would last without a maximum hold; and whether it lasts for as long as it may.
+    pub(crate) fn granted(&self) -> (BootInstant, bool) {
+        (self.granted_until, self.granted_until >= self.last)
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    fn deadlined(&mut self, now: BootInstant, deadline: BootInstant) {
+        self.granted_until = deadline;
+        self.deadline = deadline.min(self.last);
+        self.at_risk = now.plus(deadline.since(now) / 2);
+    }
+
     fn end(&mut self, now: BootInstant) {
         self.deadline = self.deadline.min(now);
         self.over = true;
@@ -305,7 +467,7 @@ impl State {
 
 impl fmt::Debug for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
+        let state = self.locked();
         f.debug_struct("Term")
             .field("name", &self.shared.name)
             .field("fence", &self.shared.fence)

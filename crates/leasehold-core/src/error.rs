@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::lost::Lost;
 use crate::name::LeaseName;
 
 /// What leasehold's functions return.
@@ -46,6 +47,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     during: Option<(&'static str, Option<LeaseName>)>,
+    lost: Option<Lost>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -56,6 +58,7 @@ impl Error {
             kind,
             message: message.into(),
             during: None,
+            lost: None,
             source: None,
         }))
     }
@@ -74,6 +77,18 @@ impl Error {
             self.0.during = Some((operation, name.cloned()));
         }
         self
+    }
+
+    /// The same error, which tells how a term was lost.
+    pub(crate) fn with_lost(mut self, lost: Lost) -> Self {
+        self.0.lost = Some(lost);
+        self
+    }
+
+    /// How the term was lost, where the error says that of a handle's own.
+    #[must_use]
+    pub fn lost(&self) -> Option<&Lost> {
+        self.0.lost.as_ref()
     }
 
     /// What kind of failure this is.
@@ -115,6 +130,7 @@ impl Error {
             kind: self.0.kind,
             message,
             during: self.0.during.clone(),
+            lost: self.0.lost.clone(),
             source: None,
         }))
     }

@@ -1,25 +1,32 @@
 //! Keeping a lease alive in the background.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::belief::{Standing, Term};
-use crate::door::{Door, DoorExt, Driven};
-use crate::error::{Error, ErrorKind, Result};
+use crate::belief::Term;
+use crate::door::{Door, Driven};
+use crate::error::{Error, Result};
+use crate::keeper::{Control, Keeper, Order, dropped};
 use crate::lease::Lease;
-use crate::manager::{Core, Manager};
+use crate::lost::Lost;
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
+use crate::request::Changes;
+use crate::tenure::TermState;
 use crate::time::BootInstant;
 
 /// How a lease is kept alive.
 #[derive(Clone, Debug, Default)]
 pub struct KeepAlive {
-    period: Option<Duration>,
+    pub(crate) period: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) progress_within: Option<Duration>,
 }
 
 impl KeepAlive {
@@ -34,6 +41,28 @@ impl KeepAlive {
     #[must_use]
     pub fn period(mut self, period: Duration) -> Self {
         self.period = Some(period);
+        self
+    }
+
+    /// How long before the deadline [`Term::ending`] tells those at work to stop; a tenth of the period without this.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Gives the lease up after so long, whatever its work is at: belief ends then, as at any deadline.
+    #[must_use]
+    pub fn max_hold(mut self, limit: Duration) -> Self {
+        self.max_hold = Some(limit);
+        self
+    }
+
+    /// Renews only while the work reports progress ([`Term::progress`]) at least this often: a lease whose work is stuck
+    /// runs out. Taking it up is progress, too.
+    #[must_use]
+    pub fn progress_within(mut self, limit: Duration) -> Self {
+        self.progress_within = Some(limit);
         self
     }
 }
@@ -51,39 +80,24 @@ pub struct Held {
     door: Arc<dyn Door>,
     lease: Arc<Mutex<Option<Lease>>>,
     control: watch::Sender<Control>,
-    loss: watch::Receiver<Option<Arc<Error>>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Control {
-    Renew,
-    /// The lease is wanted back by its guard.
-    Stop,
-    /// The guard is gone.
-    Dropped,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Held {
-    pub(crate) fn new(lease: Lease, options: KeepAlive) -> Self {
+    pub(crate) fn new(lease: Lease, options: &KeepAlive) -> Self {
         let term = lease.term.clone();
         let door = lease.core.door.clone();
-        let period = options.period.unwrap_or_else(|| lease.period());
-        let lease = Arc::new(Mutex::new(Some(lease)));
         let (control, controlled) = watch::channel(Control::Renew);
-        let (lost, loss) = watch::channel(None);
-        let keeper = Keeper {
-            term: term.clone(),
-            door: door.clone(),
-            period,
-            control: controlled,
-        };
-        door.spawn(Box::pin(keeper.run(lease.clone(), lost)));
+        let (orders, ordered) = mpsc::channel(1);
+        let keeper = Keeper::new(&lease, options, controlled, ordered);
+        let lease = Arc::new(Mutex::new(Some(lease)));
+        door.spawn(Box::pin(keeper.run(lease.clone())));
         Self {
             term,
             door,
             lease,
             control,
-            loss,
+            orders,
         }
     }
 
@@ -117,44 +131,93 @@ impl Held {
         self.term.is_current()
     }
 
-    /// An error if the lease is not ours now, without I/O.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Changed`], [`ErrorKind::Expired`] or [`ErrorKind::Gone`]: how it was lost;
-    /// [`ErrorKind::Unavailable`] where a thief's term has not begun yet.
-    pub fn check(&self) -> Result<()> {
-        if self.term.is_current() {
-            return Ok(());
-        }
-        Err(match &*self.loss.borrow() {
-            Some(error) => error.duplicate(),
-            None if self.term.is_over() => expired(&self.term),
-            None => Error::new(
-                ErrorKind::Unavailable,
-                "the term has not begun yet: the replaced one is being waited out",
-            ),
-        })
+    /// Whether those at work under the lease may rely on it: see [`Term::state`].
+    #[must_use]
+    pub fn state(&self) -> TermState {
+        self.term.state()
     }
 
-    /// Ends when the lease is lost, with the reason: at its deadline at the latest, also where the renewing task was
-    /// killed with its runtime. Cancel-safe.
+    /// An error if the lease is not ours now, without I/O: see [`Term::check`].
+    ///
+    /// # Errors
+    /// As [`Term::check`].
+    pub fn check(&self) -> Result<()> {
+        self.term.check()
+    }
+
+    /// Ends when the lease is lost, with the reason: see [`Term::lost`].
     pub async fn lost(&self) -> Error {
-        let mut loss = self.loss.clone();
-        loop {
-            if let Some(error) = &*loss.borrow_and_update() {
-                return error.duplicate();
+        self.term.lost().await
+    }
+
+    /// Renews now, and from now on, to this period: see [`Lease::renew`].
+    ///
+    /// Cancel-safe: a dropped call goes on in the background.
+    ///
+    /// # Errors
+    /// As [`Lease::renew`]; the period of before is kept then.
+    pub async fn renew(&self, period: Duration) -> Result<()> {
+        self.renew_with(period, Changes::none()).await
+    }
+
+    /// [`Held::renew`] with a new note or data.
+    ///
+    /// # Errors
+    /// As [`Held::renew`].
+    pub async fn renew_with(&self, period: Duration, changes: Changes) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order {
+            period,
+            changes,
+            answer,
+        };
+        // Whoever renews in the background is gone where the lease is lost.
+        if self.orders.send(order).await.is_err() {
+            return Err(self.term.why());
+        }
+        answered.await.unwrap_or_else(|_| Err(self.term.why()))
+    }
+
+    /// Does some work under the lease, and releases it when the work has ended: when its future has, and whoever was given
+    /// a clone of its term is done with that.
+    ///
+    /// The work is told a grace before the deadline that it has to stop ([`Term::ending`]), and is dropped when the lease is
+    /// lost, at its deadline at the latest, wherever it awaits something. What it has spawned is not dropped: that has to
+    /// watch its own clone of the term. Work that blocks its thread is not interrupted: it has to ask
+    /// [`Term::check`], and hand on the fence.
+    ///
+    /// Dropping the call drops the work, and the guard after it.
+    ///
+    /// # Errors
+    /// How the lease was lost; then the work was dropped. Where only the release failed, the work's own result counts, and
+    /// the lease runs out.
+    pub async fn run<T, F: Future<Output = T>>(self, work: impl FnOnce(Term) -> F) -> Result<T> {
+        let done = {
+            let lost = pin!(async {
+                if mutant(Mutant::WorkOutlivesItsLease) {
+                    std::future::pending::<()>().await;
+                }
+                self.term.lost().await
+            });
+            let work = pin!(work(self.term()));
+            match select(lost, work).await {
+                Either::Left((lost, _)) => Err(lost),
+                Either::Right((done, _)) => Ok(done),
             }
-            if self.term.is_over() {
-                return expired(&self.term);
-            }
-            let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
-            let timer = self.door.sleep_until(deadline);
-            let changed = std::pin::pin!(loss.changed());
-            // The renewing task is gone without a word: only the deadline is left.
-            if let Either::Left((Err(_), timer)) = select(changed, timer).await {
-                timer.await;
+        };
+        if done.is_ok() {
+            // Those that the work has handed its term to.
+            select(pin!(self.term.unused()), pin!(self.term.lost())).await;
+        }
+        let lost = done.as_ref().err().and_then(Error::lost);
+        let is_ours = lost.is_none_or(Lost::is_given_up);
+        if is_ours && !self.term.is_viewed() {
+            let name = self.name().clone();
+            if let Err(error) = self.release().await {
+                tracing::warn!(%name, %error, "release after the work failed: the lease runs out by itself");
             }
         }
+        done
     }
 
     /// Stops the renewals and releases the lease: see [`Lease::release`].
@@ -165,16 +228,13 @@ impl Held {
     /// As [`Lease::release`], and how the lease was lost if it was.
     pub async fn release(self) -> Result<()> {
         _ = self.control.send(Control::Stop);
-        let (lease, loss, term) = (self.lease.clone(), self.loss.clone(), self.term.clone());
+        let (lease, term) = (self.lease.clone(), self.term.clone());
         Driven::new(&self.door, move |_| async move {
             // The renewing task gives the lease up at once: its calls are cancel-safe.
             let lease = lease.lock().await.take();
             match lease {
                 Some(lease) => lease.release().await,
-                None => Err(match &*loss.borrow() {
-                    Some(error) => error.duplicate(),
-                    None => expired(&term),
-                }),
+                None => Err(term.why()),
             }
         })
         .await
@@ -188,17 +248,14 @@ impl Held {
     /// How the lease was lost, if it was.
     pub async fn into_lease(self) -> Result<Lease> {
         _ = self.control.send(Control::Stop);
-        let (lease, loss, term) = (self.lease.clone(), self.loss.clone(), self.term.clone());
+        let (lease, term) = (self.lease.clone(), self.term.clone());
         Driven::new(&self.door, move |abandoned| async move {
             let lease = lease.lock().await.take();
             if abandoned.is_set() {
                 dropped(lease).await;
-                return Err(expired(&term));
+                return Err(term.why());
             }
-            lease.ok_or_else(|| match &*loss.borrow() {
-                Some(error) => error.duplicate(),
-                None => expired(&term),
-            })
+            lease.ok_or_else(|| term.why())
         })
         .await
     }
@@ -221,170 +278,5 @@ impl fmt::Debug for Held {
         f.debug_struct("Held")
             .field("term", &self.term)
             .finish_non_exhaustive()
-    }
-}
-
-fn expired(term: &Term) -> Error {
-    Error::new(
-        ErrorKind::Expired,
-        "its deadline has passed without a successful renewal",
-    )
-    .during("keep alive", Some(term.name()))
-}
-
-struct Keeper {
-    term: Term,
-    door: Arc<dyn Door>,
-    period: Duration,
-    control: watch::Receiver<Control>,
-}
-
-impl Keeper {
-    async fn run(
-        mut self,
-        lease: Arc<Mutex<Option<Lease>>>,
-        lost: watch::Sender<Option<Arc<Error>>>,
-    ) {
-        let mut held = lease.lock().await;
-        let Some(lease) = held.as_mut() else { return };
-        let core = lease.core.clone();
-        let mut failures = 0;
-        let mut last_error: Option<Error> = None;
-        let mut renewed = self.asked(lease);
-        let mut earliest = BootInstant::ZERO;
-        let loss = loop {
-            let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
-            // Until the last moment that counts: what is left is halved rather than given up. So is what a large margin
-            // leaves of the period.
-            let half = deadline.since(renewed) / 2;
-            let pause = self.pause(failures).min(half.max(Duration::from_millis(1)));
-            let wake = renewed.plus(pause).max(earliest);
-            if self
-                .stopped_before(self.door.clone().sleep_until(wake.min(deadline)))
-                .await
-                .is_none()
-            {
-                break None;
-            }
-            if self.term.is_over() {
-                break Some(match last_error.take() {
-                    Some(error) => Error::new(
-                        ErrorKind::Expired,
-                        format!("it could not be renewed before its deadline: {error}"),
-                    )
-                    .with_source(error)
-                    .during("keep alive", Some(self.term.name())),
-                    None => expired(&self.term),
-                });
-            }
-            let period = self.period;
-            let Some(result) = self.stopped_before(lease.renew(period)).await else {
-                break None;
-            };
-            renewed = self.door.now();
-            match result {
-                Ok(()) => {
-                    failures = 0;
-                    // Soon where it was known late, but never without a pause.
-                    let half = self.term.left() / 2;
-                    let pause = (self.period / 40).min(half);
-                    earliest = renewed.plus(pause.max(Duration::from_millis(1)));
-                    renewed = self.asked(lease);
-                }
-                Err(error) if is_final(&error) => break Some(error),
-                Err(error) => {
-                    failures += 1;
-                    tracing::warn!(name = %self.term.name(), %error, failures, "renewal failed, trying again");
-                    last_error = Some(error);
-                }
-            }
-        };
-        match loss {
-            Some(error) => {
-                self.term.end();
-                tracing::warn!(name = %self.term.name(), %error, "lease lost");
-                *held = None;
-                if !mutant(Mutant::LossSignalIsAStub) {
-                    _ = lost.send(Some(Arc::new(error)));
-                }
-                return;
-            }
-            None if *self.control.borrow() == Control::Dropped => dropped(held.take()).await,
-            // The guard takes the lease out of its place.
-            None => {}
-        }
-        if mutant(Mutant::KeepAliveAfterRelease) {
-            drop(held);
-            outlive(core, &self.term, self.period).await;
-        }
-    }
-
-    /// When the present grant was asked for, which may be long before it was known. A claim has none: it is current
-    /// only after its own renewal.
-    fn asked(&self, lease: &Lease) -> BootInstant {
-        let Some(deadline) = self.term.deadline() else {
-            return match self.term.state().standing {
-                Standing::Claim => BootInstant::ZERO,
-                Standing::Handle | Standing::Proxy => self.door.now(),
-            };
-        };
-        let period = lease.period();
-        let margin = lease.core.capabilities.margin(period);
-        let asked = deadline.plus(margin).minus(period);
-        asked.min(self.door.now())
-    }
-
-    /// A third of the period with a tenth of jitter; after failures sooner, backing off to that.
-    fn pause(&self, failures: u32) -> Duration {
-        // The grant that is running out may be shorter than the one to be asked for.
-        let period = self.period.min(self.term.state().period);
-        let third = period / 3;
-        let pause = match failures {
-            0 => third,
-            n => (period / 40)
-                .max(Duration::from_millis(1))
-                .saturating_mul(1 << n.min(6))
-                .min(third),
-        };
-        pause.mul_f64(0.9 + 0.1 * self.door.chance())
-    }
-
-    /// The future's output, or none if the guard wants the lease back or is gone.
-    async fn stopped_before<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        let stop = std::pin::pin!(self.control.wait_for(|control| *control != Control::Renew));
-        match select(stop, std::pin::pin!(future)).await {
-            Either::Left(_) => None,
-            Either::Right((output, _)) => Some(output),
-        }
-    }
-}
-
-/// Whether no further renewal can succeed.
-fn is_final(error: &Error) -> bool {
-    if mutant(Mutant::FirstFailureEndsKeepAlive) {
-        return true;
-    }
-    error.is_lost() || error.kind() == ErrorKind::Foreign
-}
-
-/// The mutant's last renewal: after the release, and a renewal that creates what it does not find.
-async fn outlive(core: Arc<Core>, term: &Term, period: Duration) {
-    core.door.sleep(period / 3).await;
-    let manager = Manager { core };
-    let renewal = manager.acquire_lease(term.name(), term.machine_id(), 0, period);
-    drop(renewal.await);
-}
-
-/// The guard is gone: its lease is given back, unless it is still in use.
-async fn dropped(lease: Option<Lease>) {
-    let Some(lease) = lease else { return };
-    // Somebody may still be at work under this term.
-    if lease.term.is_viewed() {
-        tracing::warn!(name = %lease.name(), "guard dropped while its term is in use: the lease runs out by itself");
-        return;
-    }
-    let name = lease.name().clone();
-    if let Err(error) = lease.release().await {
-        tracing::warn!(%name, %error, "release after drop failed");
     }
 }

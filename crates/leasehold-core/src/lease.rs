@@ -122,7 +122,7 @@ impl Lease {
 
     /// Keeps the lease alive in the background until it is released or lost.
     pub fn keep_alive(self, options: KeepAlive) -> Held {
-        Held::new(self, options)
+        Held::new(self, &options)
     }
 
     /// The machine id of the lessee: a cached value, not guaranteed to be correct any more.
@@ -134,7 +134,7 @@ impl Lease {
     /// The lessee's version of itself, with the same guarantees as [`Lease::machine_id`].
     #[must_use]
     pub fn version(&self) -> i64 {
-        self.term.state().body.version
+        self.term.locked().body.version
     }
 
     /// The index: the registry's clock for this name at the latest grant known here.
@@ -184,25 +184,25 @@ impl Lease {
     /// The granted period.
     #[must_use]
     pub fn period(&self) -> Duration {
-        self.term.state().period
+        self.term.locked().period
     }
 
     /// The lessee's own bytes.
     #[must_use]
     pub fn data(&self) -> Option<bytes::Bytes> {
-        self.term.state().body.data.clone()
+        self.term.locked().body.data.clone()
     }
 
     /// The lessee's note.
     #[must_use]
     pub fn note(&self) -> Option<String> {
-        self.term.state().body.note.clone()
+        self.term.locked().body.note.clone()
     }
 
     /// How the previous term ended, where that is known.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        self.term.state().body.ended.clone()
+        self.term.locked().body.ended.clone()
     }
 
     /// The name.

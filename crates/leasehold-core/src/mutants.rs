@@ -115,6 +115,12 @@ mutants! {
         "one bad renewal sinks its batch"
     Peers ReusedNativeLease "reused-native-lease" "Unknown is not failure, and not success":
         "a reused native lease keeps a given-up name alive"
+    Peers WorkOutlivesItsLease "work-outlives-its-lease" "The lessee stops first":
+        "work goes on after its lease is lost"
+    Peers ReleasedWhileInUse "released-while-in-use" "One lessee":
+        "a lease is released while the work it was handed to goes on"
+    Peers StuckWorkIsRenewed "stuck-work-is-renewed" "The lessee stops first":
+        "a lease is renewed although its work is stuck"
     Contract KeepAliveAloneExtends "keep-alive-alone-extends" "The lessee stops first":
         "a native lease's answered keep-alive moves the deadline by itself"
     Contract KeepAliveOfOlderTermCounts "keep-alive-of-older-term-counts" "The lessee stops first":

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::belief::{Renewed, Standing, Term};
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lost::Lost;
 use crate::manager::{Core, Vacancy};
 use crate::mutants::{Mutant, mutant};
 use crate::outcome::{Resolved, known, unknown};
@@ -208,7 +209,7 @@ impl Core {
     ) -> Result<Renewal> {
         alive(term)?;
         let (index, body, hold) = {
-            let state = term.state();
+            let state = term.locked();
             let Some(hold) = state.hold(period) else {
                 return Err(endless());
             };
@@ -284,12 +285,19 @@ impl Core {
         let applied = match weakened(resolved, renewal) {
             Resolved::Applied(applied) => applied,
             Resolved::Refused(found) => {
-                term.end();
-                return Learnt::Result(Err(self.moved(term.name(), term.index(), found)));
+                let lost = Lost::told(term.fence(), found.as_ref());
+                let error = self.moved(term.name(), term.index(), found).with_lost(lost);
+                term.end(error.duplicate());
+                return Learnt::Result(Err(error));
             }
-            Resolved::NotApplied(error) => return Learnt::Result(Err(error)),
+            Resolved::NotApplied(error) => {
+                term.failed(&error);
+                return Learnt::Result(Err(error));
+            }
             Resolved::Unknown(error) => {
-                return Learnt::Result(Err(unknown(error, "the earlier deadline counts")));
+                let error = unknown(error, "the earlier deadline counts");
+                term.failed(&error);
+                return Learnt::Result(Err(error));
             }
         };
         let begin = self.door.now().plus(applied.wait);
@@ -330,11 +338,13 @@ impl Core {
 
     pub(crate) async fn release(self: Arc<Self>, term: &Term) -> Result<()> {
         let name = term.name().clone();
+        let now = self.door.now();
         let last_send = match term.deadline() {
-            Some(deadline) => deadline,
-            None => self.door.now().plus(self.timeout),
+            Some(deadline) if deadline > now => deadline,
+            // Of a claim, or of a term that was given up before it ran out in the registry.
+            _ => now.plus(self.timeout),
         };
-        if term.state().is_endless_proxy() {
+        if term.locked().is_endless_proxy() {
             return Err(endless().during("release", Some(&name)));
         }
         // Belief ends before the release is sent, whatever becomes of it.
@@ -363,7 +373,7 @@ impl Core {
     async fn released(&self, term: &Term, last_send: BootInstant) -> Result<()> {
         let name = term.name();
         let (index, body, standing) = {
-            let state = term.state();
+            let state = term.locked();
             (state.index, state.body.clone(), state.standing)
         };
         let by = body.machine_id.clone();

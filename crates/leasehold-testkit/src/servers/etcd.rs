@@ -269,6 +269,8 @@ impl Etcd {
         let program = tool("LEASEHOLD_ETCDCTL", "etcd/3.7/etcdctl");
         let mut command = std::process::Command::new(program);
         command.arg(format!("--endpoints={}", self.endpoint()));
+        // Its own limit of five seconds is one that a busy machine exceeds.
+        command.arg("--command-timeout=60s");
         let output = command.args(args).env_clear().output().expect("etcdctl");
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),

@@ -2,6 +2,10 @@
 //! step itself is taken whole: tokio tests the inside of its channels with loom.
 
 pub mod sync {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     pub use real::sync::{Mutex, mpsc, watch};
 
     /// Another thread may run here.
@@ -25,10 +29,35 @@ pub mod sync {
             self.0.notify_one();
         }
 
-        pub async fn notified(&self) {
+        pub fn notify_waiters(&self) {
             point();
-            self.0.notified().await;
+            self.0.notify_waiters();
+        }
+
+        pub fn notified(&self) -> Notified<'_> {
             point();
+            Notified(Box::pin(self.0.notified()))
+        }
+    }
+
+    pub struct Notified<'a>(Pin<Box<real::sync::futures::Notified<'a>>>);
+
+    impl Notified<'_> {
+        pub fn enable(mut self: Pin<&mut Self>) -> bool {
+            point();
+            self.0.as_mut().enable()
+        }
+    }
+
+    impl Future for Notified<'_> {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            let polled = self.0.as_mut().poll(cx);
+            if polled.is_ready() {
+                point();
+            }
+            polled
         }
     }
 

@@ -90,7 +90,9 @@ fn space_runs_out(version: EtcdVersion) {
         let (raw, door) = (scene.raw(), scene.door());
         let full = (0..1000).any(|_| {
             let until = door.now().plus(SECOND * 5);
-            scene.block_on(raw.txn(put("/fill", PIECE), until)).is_err()
+            let told = scene.block_on(raw.txn(put("/fill", PIECE), until));
+            // A busy machine may be late with its answer, which says nothing.
+            matches!(told, Err(Failed::NoSpace(_)))
         });
         assert!(full, "it took everything");
         _ = scene.load.failures();

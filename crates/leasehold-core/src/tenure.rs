@@ -1,0 +1,145 @@
+//! What a term says of itself to those at work under it.
+
+use std::fmt;
+use std::pin::pin;
+
+use futures_util::future::select;
+
+use crate::belief::{State, Term};
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::BootInstant;
+
+/// Whether those at work under a term may rely on it: [`Term::state`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum TermState {
+    /// It has not begun: the term that it replaced is being waited out, or what was claimed has not been renewed yet. That
+    /// of a lease which was only fetched never begins.
+    Waiting,
+    /// It is held.
+    Held,
+    /// It is held, but the renewal that was due has not succeeded so far: half of what was left after the last one has
+    /// passed. Take on nothing new.
+    AtRisk,
+    /// It is over: lost, run out or released. It never comes back.
+    Lost,
+}
+
+impl TermState {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::AtRisk => "at risk",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl fmt::Display for TermState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Term {
+    /// Whether the term may be relied on now, computed from the clock at the call, without I/O.
+    #[must_use]
+    pub fn state(&self) -> TermState {
+        self.locked().at(self.door().now()).0
+    }
+
+    /// An error if the lease is not its handle's now, without I/O.
+    ///
+    /// # Errors
+    /// How it was lost: [`Error::lost`] tells it apart, the kind is [`ErrorKind::Changed`], [`ErrorKind::Expired`],
+    /// [`ErrorKind::Gone`] or [`ErrorKind::Foreign`]; [`ErrorKind::Unavailable`] where the term has not begun yet.
+    pub fn check(&self) -> Result<()> {
+        match self.state() {
+            TermState::Held | TermState::AtRisk => Ok(()),
+            TermState::Waiting => {
+                let message = match self.begin() {
+                    Some(_) => "the term has not begun yet: the replaced one is being waited out",
+                    None => {
+                        "the term has not begun: only whoever acquired it, or claims it, and renews it holds it"
+                    }
+                };
+                Err(Error::new(ErrorKind::Unavailable, message).during("check", Some(self.name())))
+            }
+            TermState::Lost => Err(self.why()),
+        }
+    }
+
+    /// Ends when the term is lost, with the reason: at its deadline at the latest, also where whatever renews it is dead
+    /// or hangs. Cancel-safe.
+    pub async fn lost(&self) -> Error {
+        self.once(|state, now| match state.at(now) {
+            (TermState::Lost, _) => Ok(()),
+            _ => Err(state.deadline().unwrap_or(BootInstant::NEVER)),
+        })
+        .await;
+        self.why()
+    }
+
+    /// Ends when the state is another than this one, with that. Cancel-safe.
+    pub async fn changed(&self, from: TermState) -> TermState {
+        self.once(|state, now| match state.at(now) {
+            (same, until) if same == from => Err(until),
+            (other, _) => Ok(other),
+        })
+        .await
+    }
+
+    /// Ends a grace before the deadline ([`KeepAlive::grace`](crate::KeepAlive::grace)), or when the term is lost: time to
+    /// stop. A renewal that succeeds meanwhile puts it off. Cancel-safe.
+    pub async fn ending(&self) {
+        self.once(|state, now| match (state.at(now).0, state.deadline()) {
+            (TermState::Lost, _) => Ok(()),
+            (_, Some(deadline)) if deadline.since(now) <= state.grace() => Ok(()),
+            (_, deadline) => Err(deadline.map_or(BootInstant::NEVER, |at| at.minus(state.grace()))),
+        })
+        .await;
+    }
+
+    /// Ends when the work is not stalled, or the term is over.
+    pub(crate) async fn progressed(&self) {
+        self.once(|state, now| match state.stalled(now) {
+            Some(_) if state.at(now).0 != TermState::Lost => {
+                Err(state.deadline().unwrap_or(BootInstant::NEVER))
+            }
+            _ => Ok(()),
+        })
+        .await;
+    }
+
+    /// Ends when nobody has a view of it any more. Asked of core's own, which is none.
+    pub(crate) async fn unused(&self) {
+        self.once(|_, _| match self.is_viewed() {
+            false => Ok(()),
+            true => Err(BootInstant::NEVER),
+        })
+        .await;
+    }
+
+    /// What the look gives, which is taken anew whenever the term changes, and at the instant that it gives instead.
+    async fn once<T>(&self, look: impl Fn(&State, BootInstant) -> Result<T, BootInstant>) -> T {
+        loop {
+            let mut changed = pin!(self.changes().notified());
+            // From before the look, so that no change falls between.
+            changed.as_mut().enable();
+            let looked = look(&self.locked(), self.door().now());
+            let at = match looked {
+                Ok(ready) => return ready,
+                Err(at) => at,
+            };
+            select(changed, self.door().sleep_until(at)).await;
+        }
+    }
+
+    /// Why the term is over.
+    pub(crate) fn why(&self) -> Error {
+        let error = self.locked().why();
+        error.during("keep alive", Some(self.name()))
+    }
+}
