@@ -39,7 +39,7 @@ clauses! {
     EarlyRefusalDecides "early-refusal-decides" "A refusal while the predecessor still stands does not decide about earlier sends.";
     ResendAfterDeadline "resend-after-deadline" "An attempt is sent again only before its first send's deadline.";
     RenewWithoutCas "renew-without-cas" "A renewal replaces only the grant that it names.";
-    RenewLosesFence "renew-loses-fence" "The fence is constant in a term: a renewal writes it along.";
+    RenewDropsFence "renew-drops-fence" "The fence is constant in a term: a renewal writes it along.";
     ShorterRenewKeepsLongDeadline "shorter-renew-keeps-long-deadline" "While a renewal is unresolved the smaller deadline counts.";
     BeliefRevivedByLateReply "belief-revived-by-late-reply" "A success learnt after the deadline is not used.";
     ReleaseEndsBeliefAfterwards "release-ends-belief-afterwards" "Belief ends before a release is sent.";
@@ -208,7 +208,7 @@ pub fn cases() -> Vec<Case> {
     );
     on(two, C::AttemptNotRecognised, Reports, bounds(2, &[Acquire]));
     on(all, C::ReReadDecides, Reports, bounds(2, &[Acquire]));
-    on(all, C::RenewLosesFence, Fence, bounds(2, &[Acquire, Renew]));
+    on(all, C::RenewDropsFence, Fence, bounds(2, &[Acquire, Renew]));
     on(
         all,
         C::BeliefRevivedByLateReply,

@@ -136,7 +136,7 @@ fn write(step: &mut Step<'_>, op: Op, request: &Request, index: u8) {
         Op::Acquire => index,
         Op::Steal | Op::StealFromDead if model.weak(Clause::StealKeepsFence) => old.fence,
         Op::Steal | Op::StealFromDead => request.expect + 1,
-        Op::Renew if model.weak(Clause::RenewLosesFence) => index,
+        Op::Renew if model.weak(Clause::RenewDropsFence) => index,
         _ => old.fence,
     };
     let new_term = op == Op::Acquire || op.steals();

@@ -14,12 +14,19 @@ use leasehold_core::{
 };
 use leasehold_testkit::sim::{Sim, SimDoor};
 
-/// A register whose reads take a while to get there.
+/// A register that reads and writes take a while to get to.
 #[derive(Debug)]
 struct Slow {
     inner: MemoryRegister,
     door: Arc<SimDoor>,
     delay: Duration,
+    write_delay: Duration,
+}
+
+impl Slow {
+    async fn sleep(&self, length: Duration) {
+        self.door.sleep_until(self.door.now().plus(length)).await;
+    }
 }
 
 impl Register for Slow {
@@ -40,9 +47,7 @@ impl Register for Slow {
         until: BootInstant,
     ) -> BoxFuture<'a, Result<Option<(Bytes, Revision)>>> {
         async move {
-            self.door
-                .sleep_until(self.door.now().plus(self.delay))
-                .await;
+            self.sleep(self.delay).await;
             self.inner.read(name, until).await
         }
         .boxed()
@@ -55,7 +60,11 @@ impl Register for Slow {
         expect: Option<&'a Revision>,
         until: BootInstant,
     ) -> BoxFuture<'a, Written> {
-        self.inner.write(name, value, expect, until)
+        async move {
+            self.sleep(self.write_delay).await;
+            self.inner.write(name, value, expect, until).await
+        }
+        .boxed()
     }
 
     fn names<'a>(
@@ -88,6 +97,7 @@ fn waiting_from_after_the_reply_of_a_slow_read() {
                 inner: register.clone(),
                 door: door.clone(),
                 delay,
+                write_delay: Duration::ZERO,
             };
             Manager::builder(Arc::new(Observed::new(slow, door.clone())), door)
                 .build()
@@ -110,6 +120,33 @@ fn waiting_from_after_the_reply_of_a_slow_read() {
             slow.door().sleep_until(waited).await;
             assert!(!lease.is_current());
             assert!(waited >= received.plus(period));
+        });
+    }
+}
+
+/// Likewise the writer itself: its grant may have been written just before it was told so, and *not early* counts from
+/// there, whoever waits in the same process.
+#[test]
+fn waiting_from_after_the_reply_of_a_slow_write() {
+    let (period, delay) = (Duration::from_secs(10), Duration::from_secs(4));
+    for seed in leasehold_testkit::seeds() {
+        let sim = Sim::new(seed);
+        let door = sim.door();
+        let slow = Slow {
+            inner: MemoryRegister::new(),
+            door: door.clone(),
+            delay: Duration::ZERO,
+            write_delay: delay,
+        };
+        let store = Arc::new(Observed::new(slow, door.clone()));
+        let manager = Manager::builder(store, door.clone()).build().unwrap();
+        sim.block_on(async {
+            let asked = door.now();
+            let lease = manager.acquire_lease("x", "m", 0, period).await.unwrap();
+            let received = door.now();
+            assert!(lease.is_some() && received >= asked.plus(delay));
+            let seen = manager.get_lease("x").await.unwrap().unwrap();
+            assert!(door.now().plus(seen.time_remaining()) >= received.plus(period));
         });
     }
 }
@@ -232,6 +269,7 @@ fn the_ends_of_terms_are_known() {
         inner: MemoryRegister::new(),
         door: door.clone(),
         delay: Duration::ZERO,
+        write_delay: Duration::ZERO,
     };
     assert!(!slow.declared().ends_known);
     assert!(Observed::new(slow, door).declared().ends_known);

@@ -104,6 +104,16 @@ fn ranges_are_resumed_where_they_stopped() {
     assert_eq!(sum(&whole), sum(&parts[0]).wrapping_add(sum(&parts[1])));
 }
 
+/// An assumption that no such world makes is not broken in silence.
+#[test]
+fn what_a_kind_does_not_assume_cannot_be_broken() {
+    let arguments = ["simulate", "--store", "boot", "--break", "no-step-forward"];
+    let mut run = Command::new(env!("CARGO_BIN_EXE_leasehold-testkit"));
+    let run = run.args(arguments).output().unwrap();
+    assert_eq!(run.status.code(), Some(2), "{run:?}");
+    assert!(String::from_utf8_lossy(&run.stderr).contains("no-step-forward"));
+}
+
 /// Without an assumption that the contract declares, laws fail: the simulation sees it, and the fence still refuses
 /// whoever is late.
 #[test]

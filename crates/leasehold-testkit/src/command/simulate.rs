@@ -76,6 +76,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
     if let Some(assumption) = options.broken {
         stores.retain(|kind| assumption.concerns(*kind));
+        if stores.is_empty() {
+            eprintln!(
+                "simulate: no world of this kind has the assumption \"{assumption}\" to break"
+            );
+            return ExitCode::from(2);
+        }
     }
     let mut failed = false;
     for kind in stores {
@@ -137,12 +143,17 @@ fn simulate(kind: Kind, options: &Options) -> std::io::Result<bool> {
     let Some((seed, _)) = failures.first() else {
         return never_happened(out, kind, &report);
     };
-    trace(out, kind, *seed, options)?;
+    failed(out, kind, *seed, options)?;
+    Ok(true)
+}
+
+/// A failure: its story, and the one line that tells it again.
+fn failed(out: &mut impl Write, kind: Kind, seed: u64, options: &Options) -> std::io::Result<()> {
+    trace(out, kind, seed, options)?;
     writeln!(
         out,
         "FAILED: {kind}, seed {seed}; again: cargo run -p leasehold-testkit -- simulate --store {kind} --seeds {seed}"
-    )?;
-    Ok(true)
+    )
 }
 
 /// In so many worlds each fault must have happened: one that does not is injected no longer.
@@ -303,7 +314,39 @@ fn broken(
 
 #[cfg(test)]
 mod tests {
-    use super::seeds;
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Asked {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    /// The line that a failure ends with runs the very world that its story is of.
+    #[test]
+    fn a_failure_is_told_with_the_line_that_tells_it_again() {
+        let all = Asked::parse_from(["simulate", "--seeds", "1..10"]).options;
+        let mut out = Vec::new();
+        failed(&mut out, Kind::Wall, 7, &all).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = out.lines().collect();
+        let (last, story) = lines.split_last().unwrap();
+        let (what, line) = last.split_once("; again: ").unwrap();
+        assert_eq!(what, "FAILED: wall, seed 7");
+        assert!(story.iter().any(|line| line.contains(" believes in ")));
+        let line = line.split_once(" -- ").unwrap().1;
+        let again = Asked::parse_from(line.split(' ')).options;
+        assert_eq!(again.seeds, 7..8);
+        assert_eq!(again.stores, [Kind::Wall]);
+        let mut told = Vec::new();
+        trace(&mut told, again.stores[0], again.seeds.start, &again).unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert_eq!(told.lines().collect::<Vec<_>>(), story);
+    }
 
     #[test]
     fn seeds_are_ranges_as_rust_writes_them() {

@@ -90,6 +90,7 @@ macro_rules! conformance {
             resuming_is_a_claim_on_the_fence
             resuming_is_a_claim_whose_release_is_clean
             resuming_is_a_claim_of_that_term_only
+            resuming_is_a_claim_that_waits_as_its_term_does
             unknown_is_not_failure_acquire_applied
             unknown_is_not_success_acquire_lost
             unknown_is_not_failure_renew_applied

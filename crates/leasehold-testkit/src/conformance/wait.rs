@@ -305,3 +305,17 @@ pub async fn resuming_is_a_claim_of_that_term_only(h: Harness) {
     );
     assert!(!old.is_current());
 }
+
+/// Who claims a thief's term inherits its wait: the claim's own renewal does not end it.
+pub async fn resuming_is_a_claim_that_waits_as_its_term_does(h: Harness) {
+    let c = h.client().await;
+    let first = h.a.take("x", h.short()).await;
+    let thief = steal(&h.b, "x", h.long(), first.index()).await;
+    let fence = thief.fence();
+    drop(thief);
+    let mut claim = c.manager.resume("x", fence).await.unwrap();
+    claim.renew(h.long()).await.unwrap();
+    assert_eq!(claim.fence(), fence);
+    let limit = h.short() + h.slack() + h.apart(h.short()) * 3;
+    one_at_a_time(&h, &[&first, &claim], limit).await;
+}

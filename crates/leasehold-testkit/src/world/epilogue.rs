@@ -69,7 +69,7 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
             _ => Duration::ZERO,
         };
         // Two periods for the last grant, two for a wait that it inherited, and clocks that run apart.
-        let drift = capabilities.margin(period * 4);
+        let drift = world.kind().longer(period * 4);
         let most = period * 4 + drift + capabilities.granularity + poll + world.registry().lag();
         let lock = manager.lock(name).period(period);
         let Ok(LockAttempt::Held(held)) = lock.acquire_within(most + slack).await else {
@@ -122,7 +122,7 @@ pub(crate) async fn hold(world: &World, told: &Told) -> Result<(), Broken> {
             return Err(late(format!("{name}: a crash freed nothing")));
         };
         let took = waited.1.saturating_sub(at);
-        let most = period + capabilities.margin(period) * 2 + capabilities.granularity + poll;
+        let most = period + world.kind().longer(period) * 2 + capabilities.granularity + poll;
         if took > most + slack {
             return Err(late(format!(
                 "{name}: taken over {took:?} after a crash, more than {most:?}"

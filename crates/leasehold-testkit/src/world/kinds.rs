@@ -44,6 +44,12 @@ impl Kind {
         }
     }
 
+    /// By how much a length on the slowest clock of such a world is longer by the fastest one.
+    pub(crate) fn longer(self, length: Duration) -> Duration {
+        let r = self.drift().unsigned_abs();
+        length * (2 * r) / (1_000_000 - r)
+    }
+
     /// The period of leases that makes a world of this kind busy.
     #[must_use]
     pub fn period(self) -> Duration {
