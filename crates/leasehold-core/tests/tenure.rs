@@ -38,6 +38,15 @@ async fn outlasts<T>(world: &World, length: Duration, future: impl Future<Output
     assert!(matches!(ended, Either::Right(_)), "it has ended");
 }
 
+/// What the future gives, within so long.
+async fn within<T>(world: &World, length: Duration, future: impl Future<Output = T>) -> T {
+    let (future, timer) = (pin!(future), pin!(world.sleep(length)));
+    match select(future, timer).await {
+        Either::Left((output, _)) => output,
+        Either::Right(_) => panic!("it has not ended after {length:?}"),
+    }
+}
+
 async fn is_held(manager: &Manager) -> bool {
     manager.get_lease("x").await.unwrap().is_some()
 }
@@ -318,7 +327,7 @@ fn stuck_work_loses_its_lease() {
                 }
                 std::future::pending::<()>().await;
             });
-            let error = work.await.unwrap_err();
+            let error = within(&world, PERIOD * 10, work).await.unwrap_err();
             let Some(Lost::Stalled { since }) = error.lost() else {
                 panic!("{error:?}")
             };
@@ -351,7 +360,7 @@ fn a_hold_has_an_end() {
                 assert!(term.is_current());
                 std::future::pending::<()>().await;
             });
-            let error = work.await.unwrap_err();
+            let error = within(&world, PERIOD * 11, work).await.unwrap_err();
             assert_eq!(error.lost(), Some(&Lost::HeldTooLong), "{error}");
             assert!(world.door.now() <= end.plus(MOMENT));
             assert!(!is_held(&world.manager).await, "given up, and released");
