@@ -218,11 +218,16 @@ impl Client {
                     Outcome::NotApplied(error.duplicate())
                 }
                 Some(seen) if seen.record.attempt == Some(plan.attempt()) => {
-                    if let Change::Take(take) = &plan.change {
-                        let plan = self.table().ask(take, self.door.now());
-                        return self.alone(plan, until).await;
+                    let Change::Take(take) = &plan.change else {
+                        return Outcome::Refused { found: Some(seen) };
+                    };
+                    // It was done: whatever becomes of the question, its native lease is not free.
+                    let unknown = self.not_known(&plan, error.duplicate());
+                    let plan = self.table().ask(take, self.door.now());
+                    match self.alone(plan, until).await {
+                        Outcome::NotApplied(_) => unknown,
+                        outcome => outcome,
                     }
-                    Outcome::Refused { found: Some(seen) }
                 }
                 _ => self.not_known(&plan, error.duplicate()),
             }

@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{Either, ready, select};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, ready, select};
 use futures_util::stream::{BoxStream, StreamExt};
 use leasehold_core::{BootInstant, Door};
 use tokio::sync::oneshot;
@@ -136,7 +137,7 @@ impl Net {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sleep(&self, length: Duration) -> futures_util::future::BoxFuture<'static, ()> {
+    fn sleep(&self, length: Duration) -> BoxFuture<'static, ()> {
         self.wire.sleep_until(self.wire.now().plus(length))
     }
 
@@ -181,6 +182,16 @@ impl Link {
     pub async fn call<T: Send + 'static>(
         &self,
         until: BootInstant,
+        serve: impl FnMut() -> Option<T> + Send + 'static,
+    ) -> Result<T, Missed> {
+        self.call_when(until, || ready(()).boxed(), serve).await
+    }
+
+    /// The same of a registry that does not serve at once what has arrived, but when `arrived` is over.
+    pub(crate) async fn call_when<T: Send + 'static>(
+        &self,
+        until: BootInstant,
+        mut arrived: impl FnMut() -> BoxFuture<'static, ()> + Send + 'static,
         mut serve: impl FnMut() -> Option<T> + Send + 'static,
     ) -> Result<T, Missed> {
         let process = self.door.id();
@@ -196,6 +207,7 @@ impl Link {
                 Some(there) if !net.is_cut(process) => net.sleep(there).await,
                 _ => return net.log.fault("request lost"),
             }
+            arrived().await;
             if net.age() != age {
                 return;
             }
@@ -210,6 +222,7 @@ impl Link {
             }
             if let Some(again) = fate.again {
                 net.sleep(again).await;
+                arrived().await;
                 if net.age() != age {
                     return;
                 }
@@ -275,7 +288,7 @@ impl Link {
 
 impl Link {
     /// How long the next notification is under way, if it is late.
-    fn delay(&self) -> Option<futures_util::future::BoxFuture<'static, ()>> {
+    fn delay(&self) -> Option<BoxFuture<'static, ()>> {
         let length = {
             let mut state = self.net.state();
             let State {

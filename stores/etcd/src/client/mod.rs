@@ -59,7 +59,7 @@ impl EtcdClient {
             .call(call, convert::ranges(ranges), until)
             .await
         {
-            // An old member that is short of space may take no transaction, not even one that only reads (seen: 3.4, 3.5).
+            // A member of 3.5 that is short of space takes no transaction, not even one that only reads.
             Err(Failed::NoSpace(_)) => self.read_each(ranges, until).await,
             answer => Ok(convert::ranged(answer?)),
         }

@@ -3,7 +3,9 @@
 mod fixture;
 mod reach;
 mod registry;
+mod rules;
 mod server;
+mod space;
 mod state;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::BoxStream;
 use leasehold_core::{BootInstant, Door};
+use tokio::sync::oneshot;
 
 use super::server::Server;
 use crate::world::{Link, Missed};
@@ -40,6 +41,29 @@ trait Way: Send + Sync {
         serve: impl FnMut(&Server) -> Option<T> + Send + 'static,
     ) -> impl Future<Output = Result<T, Failed>> + Send;
     fn notices(&self, notices: BoxStream<'static, Notice>) -> BoxStream<'static, Notice>;
+    fn server(&self) -> &Arc<Server>;
+    fn until(&self, until: BootInstant) -> BoxFuture<'static, ()>;
+
+    /// A keep-alive, whose answer may have to wait at the server.
+    async fn keep(&self, id: LeaseId, until: BootInstant) -> Result<Kept, Failed> {
+        let mut answer = self
+            .call(until, move |server| server.keep_alive(id))
+            .await?;
+        loop {
+            let gone = match answer {
+                Either::Left(kept) => return Ok(kept),
+                Either::Right(gone) => gone,
+            };
+            if let Either::Right(_) = select(gone, self.until(until)).await {
+                return Err(Failed::no_answer());
+            }
+            let Some(again) = self.server().keep_alive(id) else {
+                self.until(until).await;
+                return Err(Failed::no_answer());
+            };
+            answer = again;
+        }
+    }
 }
 
 impl Way for ByNet {
@@ -49,7 +73,12 @@ impl Way for ByNet {
         mut serve: impl FnMut(&Server) -> Option<T> + Send + 'static,
     ) -> Result<T, Failed> {
         let server = self.server.clone();
-        match self.link.call(until, move || serve(&server)).await {
+        let stalled = {
+            let server = server.clone();
+            move || server.arrived()
+        };
+        let served = self.link.call_when(until, stalled, move || serve(&server));
+        match served.await {
             Ok(answer) => Ok(answer),
             Err(Missed::NotSent) => Err(Failed::unreached()),
             Err(Missed::NoAnswer) => Err(Failed::no_answer()),
@@ -59,6 +88,14 @@ impl Way for ByNet {
     fn notices(&self, notices: BoxStream<'static, Notice>) -> BoxStream<'static, Notice> {
         self.link.notices(notices)
     }
+
+    fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    fn until(&self, until: BootInstant) -> BoxFuture<'static, ()> {
+        self.link.door().sleep_until(until)
+    }
 }
 
 impl Way for Straight {
@@ -67,13 +104,18 @@ impl Way for Straight {
         until: BootInstant,
         mut serve: impl FnMut(&Server) -> Option<T> + Send + 'static,
     ) -> Result<T, Failed> {
-        let takes = || self.door.sleep_until(self.door.now().plus(USUAL));
-        let call = async {
+        let (sender, receiver) = oneshot::channel();
+        let (door, server) = (self.door.clone(), self.server.clone());
+        // What was sent arrives, whether or not anybody waits for the answer.
+        self.door.spawn(Box::pin(async move {
+            let takes = || door.sleep_until(door.now().plus(USUAL));
             takes().await;
-            let answer = serve(&self.server);
+            server.arrived().await;
+            let answer = serve(&server);
             takes().await;
-            answer
-        };
+            _ = sender.send(answer);
+        }));
+        let call = async { receiver.await.ok().flatten() };
         match select(std::pin::pin!(call), self.door.sleep_until(until)).await {
             Either::Left((Some(answer), _)) => Ok(answer),
             Either::Left((None, timer)) => {
@@ -87,6 +129,14 @@ impl Way for Straight {
     fn notices(&self, notices: BoxStream<'static, Notice>) -> BoxStream<'static, Notice> {
         notices
     }
+
+    fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    fn until(&self, until: BootInstant) -> BoxFuture<'static, ()> {
+        self.door.sleep_until(until)
+    }
 }
 
 macro_rules! api {
@@ -97,8 +147,11 @@ macro_rules! api {
                 seconds: u64,
                 until: BootInstant,
             ) -> BoxFuture<'_, Result<Granted, Failed>> {
-                self.call(until, move |server| server.grant(seconds))
-                    .boxed()
+                async move {
+                    self.call(until, move |server| server.grant(seconds))
+                        .await?
+                }
+                .boxed()
             }
 
             fn keep_alive(
@@ -106,8 +159,7 @@ macro_rules! api {
                 id: LeaseId,
                 until: BootInstant,
             ) -> BoxFuture<'_, Result<Kept, Failed>> {
-                self.call(until, move |server| server.keep_alive(id))
-                    .boxed()
+                self.keep(id, until).boxed()
             }
 
             fn revoke(&self, id: LeaseId, until: BootInstant) -> BoxFuture<'_, Result<(), Failed>> {
@@ -123,8 +175,11 @@ macro_rules! api {
                 ranges: Vec<Range>,
                 until: BootInstant,
             ) -> BoxFuture<'_, Result<Ranged, Failed>> {
-                self.call(until, move |server| server.range(&ranges))
-                    .boxed()
+                async move {
+                    self.call(until, move |server| server.range(&ranges))
+                        .await?
+                }
+                .boxed()
             }
 
             fn watch(

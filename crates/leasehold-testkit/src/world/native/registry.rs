@@ -66,7 +66,7 @@ impl Registry for NativeRegistry {
         let while_ = |chance: &mut Chance, most: u64| {
             Duration::from_millis(50) + chance.duration(Duration::from_millis(most))
         };
-        Some(match chance.below(8) {
+        Some(match chance.below(10) {
             0 => {
                 server.change_leader(Duration::ZERO);
                 "leader changed"
@@ -96,6 +96,15 @@ impl Registry for NativeRegistry {
             6 => {
                 server.silence(while_(chance, 1500));
                 "cluster silent"
+            }
+            7 => {
+                server.stall(while_(chance, 3000));
+                "cluster stalled"
+            }
+            8 => {
+                let length = while_(chance, 3000);
+                server.run_out(length, chance.below(3), chance.below(2) == 0);
+                "no space left"
             }
             _ => {
                 server.break_watches();

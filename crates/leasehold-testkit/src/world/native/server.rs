@@ -8,13 +8,21 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::{BootInstant, Door};
+use tokio::sync::oneshot;
 
-use super::state::State;
+use super::reach::Straight;
+use super::rules;
+use super::space::{Full, no_space, takes_space};
+use super::state::{Changed, State};
 use crate::chance::Chance;
 use crate::world::{Ledger, Log};
-use leasehold_etcd::api::{Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn};
+use leasehold_etcd::api::{
+    Api, Failed, Granted, Kept, LeaseId, Notice, Range, Ranged, Replied, Txn,
+};
 
 /// The cluster. A request that is answered none is not answered: nobody who could is there.
 #[derive(Debug)]
@@ -31,6 +39,9 @@ struct Inner {
     term: u64,
     /// Nobody answers before this.
     down_until: u64,
+    /// Before this nobody does anything, and what has arrived waits.
+    stalled_until: u64,
+    full: Option<Full>,
     deposed: Option<Deposed>,
     breaks: u64,
     /// The registry's revision, and how often connections were broken, as watches know it.
@@ -69,6 +80,8 @@ impl Server {
                 state: State::new(least, ledger, log),
                 term: 2,
                 down_until: 0,
+                stalled_until: 0,
+                full: None,
                 deposed: None,
                 breaks: 0,
                 told: (1, 0),
@@ -78,6 +91,13 @@ impl Server {
             }),
             me: me.clone(),
         })
+    }
+
+    /// A client of it, whose way is always clear.
+    #[must_use]
+    pub fn client(self: &Arc<Self>, door: Arc<dyn Door>) -> Arc<dyn Api> {
+        let server = self.clone();
+        Arc::new(Straight { door, server })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -142,12 +162,24 @@ impl Server {
     }
 
     /// Grants a native lease.
-    pub fn grant(&self, seconds: u64) -> Option<Granted> {
-        self.commit(|inner, now| inner.state.grant(seconds, now))
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn grant(&self, seconds: u64) -> Option<Result<Granted, Failed>> {
+        self.commit(|inner, now| {
+            let room = inner.room(true, now);
+            if matches!(room, Room::None) {
+                self.log.fault("refused for want of space");
+                return Err(no_space());
+            }
+            let granted = inner.state.grant(seconds, now)?;
+            self.room(room).map(|()| granted)
+        })
     }
 
-    /// Renews a native lease, or says that it did.
-    pub fn keep_alive(&self, id: LeaseId) -> Option<Kept> {
+    /// Renews a native lease, or says that it did. One that has run out is waited for until it is gone, or until a new
+    /// leader has extended it: then one has to ask again.
+    pub(super) fn keep_alive(&self, id: LeaseId) -> Option<Either<Kept, oneshot::Receiver<()>>> {
         let now = self.clock.now().as_nanos();
         {
             let mut inner = self.lock();
@@ -163,15 +195,20 @@ impl Server {
             if !down && strays {
                 // Without effect: it no longer leads.
                 self.log.fault("keep-alive answered by a deposed leader");
-                return inner.deposed(now).map(|deposed| Kept {
-                    ttl: deposed.leases.get(&id).copied().unwrap_or_default(),
-                    term: deposed.term,
+                return inner.deposed(now).map(|deposed| {
+                    Either::Left(Kept {
+                        ttl: deposed.leases.get(&id).copied().unwrap_or_default(),
+                        term: deposed.term,
+                    })
                 });
             }
         }
-        self.lead(|inner, now| Kept {
-            ttl: inner.state.keep_alive(id, now),
-            term: inner.term,
+        self.lead(|inner, now| match inner.state.keep_alive(id, now) {
+            Either::Left(ttl) => Either::Left(Kept {
+                ttl,
+                term: inner.term,
+            }),
+            Either::Right(gone) => Either::Right(gone),
         })
     }
 
@@ -181,9 +218,19 @@ impl Server {
     }
 
     /// Applies a transaction.
+    ///
+    /// # Errors
+    /// Where it is refused.
     pub fn txn(&self, txn: &Txn) -> Option<Result<Replied, Failed>> {
         self.commit(|inner, now| {
+            rules::check(txn)?;
+            let room = inner.room(takes_space(txn), now);
+            if matches!(room, Room::None) {
+                self.log.fault("refused for want of space");
+                return Err(no_space());
+            }
             let done = inner.state.txn(txn, now)?;
+            self.room(room)?;
             Ok(Replied {
                 done,
                 revision: inner.state.revision,
@@ -193,13 +240,22 @@ impl Server {
     }
 
     /// Reads.
-    pub fn range(&self, ranges: &[Range]) -> Option<Ranged> {
-        self.commit(|inner, _| Ranged {
-            entries: ranges
-                .iter()
-                .map(|range| inner.state.range(range))
-                .collect(),
-            revision: inner.state.revision,
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn range(&self, ranges: &[Range]) -> Option<Result<Ranged, Failed>> {
+        self.commit(|inner, now| {
+            rules::check_ranges(ranges)?;
+            if matches!(inner.room(false, now), Room::None) {
+                return Err(no_space());
+            }
+            Ok(Ranged {
+                entries: ranges
+                    .iter()
+                    .map(|range| inner.state.range(range))
+                    .collect(),
+                revision: inner.state.revision,
+            })
         })
     }
 
@@ -221,7 +277,7 @@ impl Server {
 
     /// A new leader, which extends every native lease to its whole length. The old one goes on answering keep-alives
     /// for a while, without effect, as what it was.
-    pub(crate) fn change_leader(&self, old_goes_on: Duration) {
+    pub fn change_leader(&self, old_goes_on: Duration) {
         let now = self.clock.now().as_nanos();
         let mut inner = self.lock();
         inner.state.expire(now);
@@ -262,7 +318,7 @@ impl Server {
     }
 
     /// The whole cluster stops, and starts again after a while: native leases last their whole length from then.
-    pub(crate) fn restart(&self, down: Duration) {
+    pub fn restart(&self, down: Duration) {
         let now = self.clock.now().as_nanos();
         let mut inner = self.lock();
         inner.state.expire(now);
@@ -282,12 +338,69 @@ impl Server {
         inner.down_until = inner.down_until.max(now.saturating_add(nanos(length)));
     }
 
-    /// What watches were not told yet is forgotten, and their connections break.
-    pub(crate) fn compact(&self) {
+    /// Nobody does anything for a while: what arrives meanwhile is served afterwards, however long its sender waits.
+    pub(crate) fn stall(&self, length: Duration) {
+        let now = self.clock.now().as_nanos();
         let mut inner = self.lock();
-        inner.state.compact();
+        inner.stalled_until = inner.stalled_until.max(now.saturating_add(nanos(length)));
+    }
+
+    /// What has arrived is served once this is over.
+    pub(super) fn arrived(&self) -> BoxFuture<'static, ()> {
+        let now = self.clock.now().as_nanos();
+        let until = self.lock().stalled_until;
+        if until <= now {
+            return ready(()).boxed();
+        }
+        self.log.fault("request served after a stall");
+        self.clock.sleep_until(BootInstant::from_nanos(until))
+    }
+
+    /// There is no more space for a while. The next `applied` requests find that out when they are applied; an `old` server
+    /// refuses reads and deletions, too.
+    pub fn run_out(&self, length: Duration, applied: u64, old: bool) {
+        let until = self.clock.now().as_nanos().saturating_add(nanos(length));
+        self.lock().full = Some(Full {
+            until,
+            old,
+            applied,
+        });
+    }
+
+    /// There is space again.
+    pub fn make_space(&self) {
+        self.lock().full = None;
+    }
+
+    /// What was done is refused all the same, where there was no room for it.
+    fn room(&self, room: Room) -> Result<(), Failed> {
+        match room {
+            Room::Enough => Ok(()),
+            Room::Exceeded | Room::None => {
+                self.log.fault("done and refused for want of space");
+                Err(no_space())
+            }
+        }
+    }
+
+    /// What watches were not told yet is forgotten, and their connections break. An old server forgets what was deleted
+    /// last without saying so (etcd-io/etcd#18089); whether this is one is chance.
+    pub(crate) fn compact(&self) {
+        let old = self.lock().chance.below(2) == 0;
+        self.compact_all(old);
+    }
+
+    pub(super) fn compact_all(&self, old: bool) {
+        let mut inner = self.lock();
+        let revision = inner.state.revision;
+        inner.state.compact(revision, old);
         inner.breaks += 1;
         self.settle(&mut inner);
+    }
+
+    /// Forgets what changed before a revision, as somebody asks who looks after the registry.
+    pub fn compact_to(&self, revision: u64) {
+        self.lock().state.compact(revision, false);
     }
 
     /// Connections of watches break.
@@ -323,6 +436,8 @@ impl Server {
     pub(crate) fn heal(&self) {
         let mut inner = self.lock();
         inner.down_until = 0;
+        inner.stalled_until = 0;
+        inner.full = None;
         inner.deposed = None;
         inner.state.slow_revokes = 0;
     }
@@ -331,8 +446,15 @@ impl Server {
     pub(crate) fn lag(&self) -> Duration {
         let now = self.clock.now().as_nanos();
         let inner = self.lock();
-        let down = Duration::from_nanos(inner.down_until.saturating_sub(now));
+        let idle = inner.down_until.max(inner.stalled_until);
+        let down = Duration::from_nanos(idle.saturating_sub(now));
         inner.state.lag() + down + Duration::from_nanos(inner.state.slow_revokes)
+    }
+
+    /// The registry's revision.
+    #[cfg(test)]
+    pub(super) fn revision(&self) -> u64 {
+        self.lock().state.revision
     }
 
     /// How many native leases there are, and how many names are taken.
@@ -343,7 +465,31 @@ impl Server {
     }
 }
 
+/// Whether there is room for a request.
+#[derive(Clone, Copy)]
+enum Room {
+    Enough,
+    /// No, but that is found out only when it is done.
+    Exceeded,
+    None,
+}
+
 impl Inner {
+    fn room(&mut self, takes: bool, now: u64) -> Room {
+        match &mut self.full {
+            Some(full) if full.until <= now => {
+                self.full = None;
+                Room::Enough
+            }
+            Some(full) if takes && full.applied > 0 => {
+                full.applied -= 1;
+                Room::Exceeded
+            }
+            Some(full) if takes || full.old => Room::None,
+            _ => Room::Enough,
+        }
+    }
+
     /// The deposed leader, as long as it has not learnt of it.
     fn deposed(&mut self, now: u64) -> Option<&Deposed> {
         if self.deposed.as_ref().is_some_and(|old| old.until <= now) {
@@ -396,16 +542,16 @@ impl Feed {
             return Poll::Ready(None);
         }
         if inner.state.revision > self.after {
-            if inner.state.compacted > self.after {
+            if inner.state.compacted > self.after + 1 {
                 server.log.fault("watch told of a compaction");
                 self.ready.push(Notice::Compacted);
             } else {
                 let history = inner.state.history.iter().rev();
-                let new = history.take_while(|(revision, _)| *revision > self.after);
-                let wanted = new.filter(|(_, key)| key.starts_with(&self.prefix));
+                let new = history.take_while(|change| change.revision > self.after);
+                let wanted = new.filter(|change| change.key.starts_with(&self.prefix));
                 // The latest first: taken from the end.
                 let notice =
-                    |(revision, key): &(u64, Bytes)| Notice::Changed(key.clone(), *revision);
+                    |change: &Changed| Notice::Changed(change.key.clone(), change.revision);
                 self.ready.extend(wanted.map(notice));
             }
             self.after = inner.state.revision;

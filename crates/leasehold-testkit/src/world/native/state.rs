@@ -7,6 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use leasehold_core::{LeaseName, Record};
 
+use futures_util::future::Either;
+use tokio::sync::oneshot;
+
+use super::rules;
 use crate::chance::Chance;
 use crate::world::{Ledger, Log};
 use leasehold_etcd::api::{
@@ -28,8 +32,8 @@ pub(crate) struct State {
     keys: BTreeMap<Bytes, Key>,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
-    /// The changes since the last compaction, and when that was.
-    pub(crate) history: VecDeque<(u64, Bytes)>,
+    /// The changes since the last compaction, and as of when that was: what changed before it is forgotten.
+    pub(crate) history: VecDeque<Changed>,
     pub(crate) compacted: u64,
     /// How long a revoke that the server itself decided on takes to be applied.
     pub(crate) slow_revokes: u64,
@@ -38,6 +42,20 @@ pub(crate) struct State {
     ledger: Ledger,
     log: Log,
     keyspace: Keyspace,
+}
+
+/// A key was written or deleted at a revision.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) revision: u64,
+    pub(crate) key: Bytes,
+    deleted: bool,
+}
+
+/// Which branch a transaction takes, and those within that.
+struct Path {
+    held: bool,
+    within: Vec<Path>,
 }
 
 #[derive(Debug)]
@@ -56,6 +74,8 @@ struct Lease {
     /// When a revoke that is under way will be applied: nothing saves the lease any more.
     revoked: Option<u64>,
     keys: BTreeSet<Bytes>,
+    /// Keep-alives that came too late wait for the revoke. Dropped: it is over, or a new leader has extended the lease.
+    late: Vec<oneshot::Sender<()>>,
 }
 
 /// What a transaction changed of a key.
@@ -79,7 +99,10 @@ impl State {
         }
     }
 
-    pub(crate) fn grant(&mut self, seconds: u64, now: u64) -> Granted {
+    pub(crate) fn grant(&mut self, seconds: u64, now: u64) -> Result<Granted, Failed> {
+        if seconds > rules::LONGEST {
+            return Err(rules::refused("too large lease TTL"));
+        }
         let seconds = seconds.max(self.least);
         let id = self.next_lease;
         self.next_lease += 1;
@@ -91,20 +114,33 @@ impl State {
             expires: now.saturating_add(ttl),
             revoked: None,
             keys: BTreeSet::new(),
+            late: Vec::new(),
         };
         self.due = self.due.min(Self::looked(lease.expires));
         self.leases.insert(id, lease);
         let ttl = Duration::from_secs(seconds);
-        Granted { id, ttl }
+        Ok(Granted { id, ttl })
     }
 
-    /// What it was renewed to; zero where there is no such lease.
-    pub(crate) fn keep_alive(&mut self, id: LeaseId, now: u64) -> Duration {
+    /// What it was renewed to; zero where there is no such lease. One that has run out is not saved any more: the answer
+    /// comes when it is gone, and whoever waits asks again then.
+    pub(crate) fn keep_alive(
+        &mut self,
+        id: LeaseId,
+        now: u64,
+    ) -> Either<Duration, oneshot::Receiver<()>> {
         let Some(lease) = self.leases.get_mut(&id) else {
-            return Duration::ZERO;
+            return Either::Left(Duration::ZERO);
         };
-        // Between its expiry and the end of its revoke it answers as if it lived (etcd-io/etcd#20590).
-        if lease.revoked.is_none() {
+        // Some answer as if it lived while the revoke is under way (etcd-io/etcd#20590).
+        if lease.revoked.is_some() {
+            self.log.fault("keep-alive answered during a revoke");
+        } else if lease.expires <= now {
+            self.log.fault("keep-alive of what has run out waited");
+            let (late, gone) = oneshot::channel();
+            lease.late.push(late);
+            return Either::Right(gone);
+        } else {
             lease.renewed = now;
             lease.expires = now.saturating_add(lease.ttl);
             for name in lease
@@ -114,10 +150,8 @@ impl State {
             {
                 self.ledger.carried(&name, now);
             }
-        } else {
-            self.log.fault("keep-alive answered during a revoke");
         }
-        Duration::from_nanos(lease.ttl)
+        Either::Left(Duration::from_nanos(lease.ttl))
     }
 
     /// Revokes a native lease, as its owner asks.
@@ -150,7 +184,7 @@ impl State {
         self.revision += 1;
         for key in lease.keys {
             self.keys.remove(&key);
-            self.changed(key.clone());
+            self.changed(key.clone(), true);
             if let Some(name) = self.keyspace.leased(&key) {
                 self.ledger.erased(&name, now, revoked);
             }
@@ -161,6 +195,7 @@ impl State {
     pub(crate) fn extend_all(&mut self, now: u64) {
         for lease in self.leases.values_mut() {
             lease.expires = now.saturating_add(lease.ttl);
+            lease.late.clear();
             if !lease.keys.is_empty() {
                 self.log.fault("lease extended by a new leader");
             }
@@ -221,14 +256,15 @@ impl State {
 
     /// Applies a transaction, whole or not at all.
     pub(crate) fn txn(&mut self, txn: &Txn, now: u64) -> Result<Done, Failed> {
-        if let Err(failed) = self.check(txn) {
+        let path = self.path(txn);
+        if let Err(failed) = self.check(txn, &path) {
             self.log.fault("transaction sunk by a dead lease");
             return Err(failed);
         }
         let mut touched = Touched::new();
         // All that one request writes has one revision.
         let revision = self.revision + 1;
-        let done = self.run(txn, revision, &mut touched);
+        let done = self.run(txn, &path, revision, &mut touched);
         if !touched.is_empty() {
             self.revision = revision;
             self.tell(touched, revision, now);
@@ -236,25 +272,41 @@ impl State {
         Ok(done)
     }
 
-    /// One put that names a lease which is not there sinks the whole request.
-    fn check(&self, txn: &Txn) -> Result<(), Failed> {
-        let ops = if self.holds(txn) {
-            &txn.then
-        } else {
-            &txn.otherwise
-        };
-        ops.iter().try_for_each(|op| match op {
-            Op::Put {
-                lease: Attach::To(id),
-                ..
-            } if !self.leases.contains_key(id) => Err(Failed::NoSuchLease),
-            Op::Txn(txn) => self.check(txn),
-            _ => Ok(()),
-        })
+    /// Every comparison is made before anything is written.
+    fn path(&self, txn: &Txn) -> Path {
+        let held = txn.when.iter().all(|compare| self.compare(compare));
+        let within = taken(txn, held).iter().filter_map(|op| match op {
+            Op::Txn(txn) => Some(self.path(txn)),
+            _ => None,
+        });
+        let within = within.collect();
+        Path { held, within }
     }
 
-    fn holds(&self, txn: &Txn) -> bool {
-        txn.when.iter().all(|compare| self.compare(compare))
+    /// One put that names a lease which is not there sinks the whole request, and one that shall keep the lease of a key
+    /// which is not there.
+    fn check(&self, txn: &Txn, path: &Path) -> Result<(), Failed> {
+        let mut within = path.within.iter();
+        for op in taken(txn, path.held) {
+            match op {
+                Op::Put {
+                    lease: Attach::To(id),
+                    ..
+                } if !self.leases.contains_key(id) => return Err(Failed::NoSuchLease),
+                Op::Put {
+                    lease: Attach::Same,
+                    key,
+                    ..
+                } if !self.keys.contains_key(key) => {
+                    return Err(rules::refused("key not found"));
+                }
+                Op::Txn(txn) => {
+                    within.next().map_or(Ok(()), |path| self.check(txn, path))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn compare(&self, compare: &Compare) -> bool {
@@ -267,9 +319,10 @@ impl State {
         }
     }
 
-    fn run(&mut self, txn: &Txn, revision: u64, touched: &mut Touched) -> Done {
-        let held = self.holds(txn);
-        let ops = if held { &txn.then } else { &txn.otherwise };
+    fn run(&mut self, txn: &Txn, path: &Path, revision: u64, touched: &mut Touched) -> Done {
+        let held = path.held;
+        let ops = taken(txn, held);
+        let mut within = path.within.iter();
         let mut gave = Vec::with_capacity(ops.len());
         for op in ops {
             gave.push(match op {
@@ -285,7 +338,9 @@ impl State {
                     Gave::Nothing
                 }
                 Op::Get(key) => Gave::Key(self.get(key)),
-                Op::Txn(txn) => Gave::Done(self.run(txn, revision, touched)),
+                Op::Txn(txn) => within.next().map_or(Gave::Nothing, |path| {
+                    Gave::Done(self.run(txn, path, revision, touched))
+                }),
             });
         }
         Done { held, gave }
@@ -341,7 +396,7 @@ impl State {
         };
         self.delete(key);
         self.revision += 1;
-        self.changed(key.clone());
+        self.changed(key.clone(), true);
         self.ledger.deleted(name);
         true
     }
@@ -360,17 +415,24 @@ impl State {
         }
     }
 
+    /// The keys of a range. Its end may be empty, which is none, or one zero byte: behind all keys. No limit is told as zero.
     pub(crate) fn range(&self, range: &Range) -> Vec<Entry> {
-        let Some(to) = &range.to else {
-            return self.get(&range.from).into_iter().collect();
+        let from = Bound::Included(&range.from);
+        let to = match &range.to {
+            None => return self.get(&range.from).into_iter().collect(),
+            Some(to) if to.is_empty() => return self.get(&range.from).into_iter().collect(),
+            Some(to) if **to == [0] => Bound::Unbounded,
+            Some(to) if *to <= range.from => return Vec::new(),
+            Some(to) => Bound::Excluded(to),
         };
-        if *to <= range.from {
-            return Vec::new();
-        }
-        let bounds = (Bound::Included(&range.from), Bound::Excluded(to));
+        let most = if range.most == 0 {
+            usize::MAX
+        } else {
+            range.most
+        };
         self.keys
-            .range::<Bytes, _>(bounds)
-            .take(range.most)
+            .range::<Bytes, _>((from, to))
+            .take(most)
             .map(|(key, found)| Self::entry(key, found))
             .collect()
     }
@@ -378,7 +440,7 @@ impl State {
     /// Watches and the ledger hear of what a transaction changed.
     fn tell(&mut self, touched: Touched, revision: u64, now: u64) {
         for (key, value) in &touched {
-            self.changed(key.clone());
+            self.changed(key.clone(), value.is_none());
             let Some(name) = self.keyspace.leased(key) else {
                 continue;
             };
@@ -406,18 +468,29 @@ impl State {
         }
     }
 
-    fn changed(&mut self, key: Bytes) {
-        self.history.push_back((self.revision, key));
+    fn changed(&mut self, key: Bytes, deleted: bool) {
+        self.history.push_back(Changed {
+            revision: self.revision,
+            key,
+            deleted,
+        });
         if self.history.len() > HISTORY
-            && let Some((revision, _)) = self.history.pop_front()
+            && let Some(forgotten) = self.history.pop_front()
         {
-            self.compacted = revision;
+            self.compacted = forgotten.revision + 1;
         }
     }
 
-    /// Forgets what watches might still have to be told.
-    pub(crate) fn compact(&mut self) {
-        self.history.clear();
-        self.compacted = self.revision;
+    /// Forgets what changed before a revision. What was deleted at it old servers forget, too, and say nothing.
+    pub(crate) fn compact(&mut self, revision: u64, forget_deletes: bool) {
+        self.history.retain(|change| {
+            let forgotten = change.deleted && forget_deletes;
+            change.revision > revision || change.revision == revision && !forgotten
+        });
+        self.compacted = self.compacted.max(revision);
     }
+}
+
+fn taken(txn: &Txn, held: bool) -> &[Op] {
+    if held { &txn.then } else { &txn.otherwise }
 }

@@ -155,7 +155,7 @@ async fn what_is_refused_for_want_of_space_may_be_done() {
             let failed = join_all(puts).await.into_iter().zip(&keys);
             let failed: Vec<_> = failed.filter(|(told, _)| told.is_err()).collect();
             for (told, key) in &failed {
-                // By a plain read: 3.4 refuses transactions that write nothing, too.
+                // By a plain read: 3.5 refuses transactions that write nothing, too.
                 let is_there = etcd
                     .ctl(&["get", "--keys-only", key])
                     .unwrap()

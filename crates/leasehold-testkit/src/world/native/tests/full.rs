@@ -1,5 +1,7 @@
 //! A registry without space: what it refuses it may have done.
 
+use std::time::Duration;
+
 use leasehold_core::{Displace, ErrorKind};
 
 use super::{Mishap, PERIOD, SECOND, World, take};
@@ -24,6 +26,26 @@ fn what_was_done_is_found_out() {
         let stolen = Displace::index(lease.index());
         world.a.break_lease("x", stolen).await.unwrap();
         assert!(world.b.get_lease("x").await.unwrap().is_none());
+    });
+}
+
+/// What was done stays done where the question by which that is found out never leaves.
+#[test]
+fn what_was_done_is_found_out_later() {
+    let world = World::new();
+    world.sim.block_on(async {
+        world.txns(&[Mishap::FullAndDone, Mishap::NotSent]);
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        let other = take(&world.a, "y", PERIOD).await;
+        let sent = world.way.script().sent.concat();
+        assert_ne!(sent.first(), sent.last(), "one native lease for both");
+        let (index, deadline) = (lease.index(), lease.deadline());
+        world.sleep(SECOND).await;
+        world.txns(&[Mishap::FullAndDone, Mishap::NotSent]);
+        lease.renew(PERIOD).await.unwrap();
+        assert!(lease.index() > index && lease.deadline() > deadline);
+        other.release().await.unwrap();
+        lease.release().await.unwrap();
     });
 }
 
@@ -64,5 +86,53 @@ fn what_is_still_under_way_stays_unknown() {
         lease.renew(PERIOD).await.unwrap();
         assert!(lease.deadline() > deadline && lease.is_current());
         lease.release().await.unwrap();
+    });
+}
+
+/// By the cluster itself: nothing is put any more, native leases and releases excepted, until there is space again.
+#[test]
+fn a_full_cluster_serves_what_takes_no_space() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        world.server.run_out(Duration::MAX, 0, false);
+        let deadline = lease.deadline();
+        let full = |error: leasehold_core::Error| {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("space exceeded"), "{error}");
+        };
+        full(lease.renew(PERIOD).await.unwrap_err());
+        assert_eq!(lease.deadline(), deadline);
+        full(
+            world
+                .b
+                .acquire_lease("y", "b", 0, PERIOD)
+                .await
+                .unwrap_err(),
+        );
+        assert!(world.b.get_lease("x").await.unwrap().is_some());
+        // An old one does not even read.
+        world.server.run_out(Duration::MAX, 0, true);
+        full(world.b.get_lease("x").await.unwrap_err());
+        world.server.make_space();
+        lease.renew(PERIOD).await.unwrap();
+        assert!(lease.deadline() > deadline);
+        lease.release().await.unwrap();
+        drop(take(&world.b, "y", PERIOD).await);
+    });
+}
+
+/// By the cluster itself: the requests that find the quota exceeded are done all the same.
+#[test]
+fn what_finds_the_quota_exceeded_is_done() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        let (index, deadline) = (lease.index(), lease.deadline());
+        world.sleep(SECOND).await;
+        world.server.run_out(Duration::MAX, 1, false);
+        lease.renew(PERIOD).await.unwrap();
+        assert!(lease.index() > index && lease.deadline() > deadline);
+        lease.renew(PERIOD).await.unwrap_err();
     });
 }

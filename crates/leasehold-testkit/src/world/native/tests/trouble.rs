@@ -1,9 +1,12 @@
 //! What happens to the cluster.
 
-use futures_util::future::join;
-use leasehold_core::{KeepAlive, Watch};
+use std::time::Duration;
 
-use super::{Mishap, PERIOD, SECOND, World, take};
+use futures_util::future::{Either, join, select};
+use leasehold_core::{KeepAlive, Watch};
+use leasehold_etcd::api::Api as _;
+
+use super::{MOMENT, Mishap, PERIOD, SECOND, World, take};
 
 /// How often two believed at once while another client waits for the name, and whether that got it.
 async fn overlaps(world: &World, held: &leasehold_core::Held) -> (usize, bool) {
@@ -94,7 +97,8 @@ fn a_compacted_watch_reads_again() {
         world.sleep(SECOND).await;
         // The connection breaks, and what it should have told is forgotten before it is made again.
         world.server.break_watches();
-        let lease = take(&world.a, "x", PERIOD * 100).await;
+        let mut lease = take(&world.a, "x", PERIOD * 100).await;
+        lease.renew(PERIOD * 100).await.unwrap();
         world.server.compact();
         let start = world.door.now();
         assert_eq!(holder(&mut watch).await.as_deref(), Some("a"));
@@ -103,6 +107,74 @@ fn a_compacted_watch_reads_again() {
         lease.release().await.unwrap();
         assert_eq!(holder(&mut watch).await, None);
         assert!(world.door.now().since(start) < SECOND * 2);
+    });
+}
+
+/// An old server forgets a deletion that it compacted away, and says nothing: the slow re-read finds it.
+#[test]
+fn a_forgotten_deletion_is_found() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let lease = take(&world.a, "x", PERIOD * 100).await;
+        let mut watch = world.b.watch("x").unwrap();
+        assert_eq!(holder(&mut watch).await.as_deref(), Some("a"));
+        world.sleep(SECOND).await;
+        world.server.break_watches();
+        lease.release().await.unwrap();
+        world.server.compact_all(true);
+        assert_eq!(holder(&mut watch).await, None);
+    });
+}
+
+/// What arrives in a stall is done after it, though whoever has sent it waits no longer.
+#[test]
+fn what_a_stall_has_held_up_is_done_late() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        let deadline = lease.deadline();
+        world.sleep(SECOND).await;
+        let before = world.server.revision();
+        world.server.stall(SECOND * 3);
+        let given_up = world.sleep(SECOND * 2);
+        let renewed = Box::pin(lease.renew(PERIOD));
+        assert!(matches!(
+            select(renewed, Box::pin(given_up)).await,
+            Either::Right(_)
+        ));
+        assert_eq!(world.server.revision(), before);
+        assert_eq!(lease.deadline(), deadline);
+        world.sleep(SECOND * 2).await;
+        assert!(world.server.revision() > before, "nothing was late");
+        lease.renew(PERIOD).await.unwrap();
+        assert!(lease.deadline() > deadline);
+        lease.release().await.unwrap();
+    });
+}
+
+/// A keep-alive of what has run out waits until that is gone, and says so then.
+#[test]
+fn a_keep_alive_that_is_too_late_waits_for_the_end() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let until = || world.door.now().plus(PERIOD);
+        let granted = world.way.straight.grant(1, until()).await.unwrap();
+        // The server looks for what has run out twice a second.
+        let mut waited = 0;
+        for _ in 0..20 {
+            let granted = world.way.straight.grant(1, until()).await.unwrap();
+            world.sleep(granted.ttl).await;
+            let asked = world.door.now();
+            let kept = world.way.straight.keep_alive(granted.id, until()).await;
+            assert_eq!(kept.unwrap().ttl, Duration::ZERO);
+            let took = world.door.now().since(asked);
+            assert!(took < SECOND * 6 / 10, "{took:?}");
+            waited += usize::from(took > MOMENT);
+            world.sleep(SECOND / 20).await;
+        }
+        assert!(waited > 5, "{waited}");
+        let kept = world.way.straight.keep_alive(granted.id, until()).await;
+        assert_eq!(kept.unwrap().ttl, Duration::ZERO);
     });
 }
 
