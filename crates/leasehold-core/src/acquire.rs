@@ -26,6 +26,7 @@ pub(crate) struct Grant {
     pub(crate) period: Duration,
     pub(crate) note: Option<String>,
     pub(crate) data: Option<bytes::Bytes>,
+    pub(crate) policy: Option<String>,
 }
 
 impl Core {
@@ -49,6 +50,7 @@ impl Core {
                 period: request.period,
                 note: request.note,
                 data: request.data,
+                policy: request.take_over.policy(),
             })
         };
         match checked() {
@@ -495,6 +497,7 @@ impl Grant {
             since: Some(core.door.wall()),
             note: self.note.clone(),
             data: self.data.clone(),
+            policy: self.policy.clone(),
             ended,
             closed: kept.closed,
             unknown: kept.unknown.clone(),

@@ -88,6 +88,8 @@ pub(crate) struct State {
     last: BootInstant,
     /// How often the work has to make progress, if it has to, and when it last did.
     progress: Option<(Duration, BootInstant)>,
+    /// Those at work are to end, whatever is left.
+    winds_down: bool,
 }
 
 /// What became of a renewal's belief.
@@ -127,6 +129,7 @@ impl Term {
             grace: Duration::ZERO,
             last: BootInstant::NEVER,
             progress: None,
+            winds_down: false,
         };
         Self {
             shared: Arc::new(Shared {
@@ -339,6 +342,17 @@ impl Term {
         }
     }
 
+    /// Those at work are to end now.
+    pub(crate) fn wind_down(&self) {
+        self.locked().winds_down = true;
+        self.shared.changed.notify_waiters();
+    }
+
+    /// The granted period.
+    pub(crate) fn period(&self) -> Duration {
+        self.locked().period
+    }
+
     /// The work makes progress: [`KeepAlive::progress_within`].
     pub fn progress(&self) {
         let now = self.shared.door.now();
@@ -428,6 +442,10 @@ impl State {
     /// Until when the present grant would last without a maximum hold; and whether it lasts for as long as it may.
     pub(crate) fn granted(&self) -> (BootInstant, bool) {
         (self.granted_until, self.granted_until >= self.last)
+    }
+
+    pub(crate) fn winds_down(&self) -> bool {
+        self.winds_down
     }
 
     pub(crate) fn grace(&self) -> Duration {

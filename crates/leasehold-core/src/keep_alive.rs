@@ -178,7 +178,12 @@ impl Held {
         answered.await.unwrap_or_else(|_| Err(self.term.why()))
     }
 
-    /// Does some work under the lease, and releases it when the work has ended: when its future has, and whoever was given
+    /// The term, in a view that does not count as one.
+    pub(crate) fn own_term(&self) -> &Term {
+        &self.term
+    }
+
+    /// Does some work under the lease, from its begin on, and releases it when the work has ended: when its future has, and whoever was given
     /// a clone of its term is done with that.
     ///
     /// The work is told a grace before the deadline that it has to stop ([`Term::ending`]), and is dropped when the lease is
@@ -192,6 +197,9 @@ impl Held {
     /// How the lease was lost; then the work was dropped. Where only the release failed, the work's own result counts, and
     /// the lease runs out.
     pub async fn run<T, F: Future<Output = T>>(self, work: impl FnOnce(Term) -> F) -> Result<T> {
+        if !mutant(Mutant::ActsBeforeItsBegin) {
+            self.term.begun().await?;
+        }
         let done = {
             let lost = pin!(async {
                 if mutant(Mutant::WorkOutlivesItsLease) {

@@ -9,11 +9,13 @@ use futures_util::stream::StreamExt;
 use crate::door::{DoorExt, until};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keep_alive::{Held, KeepAlive};
+use crate::lease::Lease;
 use crate::manager::{Manager, Vacancy};
 use crate::name::LeaseName;
-use crate::request::{Attempt, Busy, Request};
+use crate::request::{Attempt, Busy, Displace, Request};
 use crate::status::Status;
 use crate::store::Scope;
+use crate::take_over::TakeOver;
 use crate::time::BootInstant;
 
 /// A lock on a name: a lease that is waited for, and kept alive while it is held. Made by [`Manager::lock`].
@@ -24,6 +26,7 @@ use crate::time::BootInstant;
 pub struct Lock {
     manager: Manager,
     request: Request,
+    keep_alive: KeepAlive,
 }
 
 /// What came of waiting for a lock.
@@ -48,6 +51,7 @@ impl Lock {
         Self {
             manager,
             request: Request::new(name, PERIOD),
+            keep_alive: KeepAlive::new(),
         }
     }
 
@@ -81,17 +85,57 @@ impl Lock {
         self
     }
 
+    /// Whether the lease is taken from a lessee of another version; never by default. The old lessee's term is waited out:
+    /// the lock is not current before ([`Held::run`] waits for that).
+    pub fn take_over(mut self, policy: TakeOver) -> Self {
+        self.request = self.request.take_over(policy);
+        self
+    }
+
+    /// How the lease is kept alive while it is held.
+    pub fn keep_alive(mut self, options: KeepAlive) -> Self {
+        self.keep_alive = options;
+        self
+    }
+
+    pub(crate) fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.request.name
+    }
+
     /// Tries once.
     ///
     /// # Errors
     /// As [`Manager::acquire_lease`].
     pub async fn try_acquire(&self) -> Result<LockAttempt> {
-        Ok(
-            match self.manager.try_acquire(self.request.clone()).await? {
-                Attempt::Acquired(lease) => LockAttempt::Held(lease.keep_alive(KeepAlive::new())),
-                Attempt::Busy(busy) => LockAttempt::Busy(busy),
-            },
-        )
+        let busy = match self.manager.try_acquire(self.request.clone()).await? {
+            Attempt::Acquired(lease) => return Ok(self.held(lease)),
+            Attempt::Busy(busy) => busy,
+        };
+        self.taken_over(busy).await
+    }
+
+    fn held(&self, lease: Lease) -> LockAttempt {
+        LockAttempt::Held(lease.keep_alive(self.keep_alive.clone()))
+    }
+
+    /// Takes the lease from whoever holds it, where the policy says so.
+    async fn taken_over(&self, busy: Busy) -> Result<LockAttempt> {
+        let (policy, version) = (self.request.take_over, self.request.version);
+        if !policy.takes(version, &busy.status) {
+            return Ok(LockAttempt::Busy(busy));
+        }
+        let reason = format!("take-over by {}: version {version}", policy.as_str());
+        let displace = Displace::index(busy.status.index()).reason(reason);
+        match self.manager.steal(self.request.clone(), displace).await {
+            Ok(lease) => Ok(self.held(lease)),
+            // It was renewed, or has ended, meanwhile: what is there now is looked at next.
+            Err(error) if error.is_lost() => Ok(LockAttempt::Busy(busy)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for the lock, at most for a while; then the answer says who holds it.
@@ -132,7 +176,7 @@ impl Lock {
             judged.map_err(|error| error.during("acquire", Some(name)))?;
             if !seen.is_vacant() {
                 let status = Status::new(name.clone(), seen);
-                return Ok(LockAttempt::Busy(Busy { status }));
+                return self.taken_over(Busy { status }).await;
             }
             core.remember(name, Vacancy::of(&seen));
         }

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::builder::Builder;
 use crate::capabilities::Capabilities;
 use crate::door::{Abandoned, Door, DoorExt, Driven, until};
+use crate::election::Election;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::lock::Lock;
@@ -266,6 +267,11 @@ impl Manager {
     /// A lock: waiting one's turn for a lease, and keeping it alive while it is held.
     pub fn lock(&self, name: impl AsRef<str>) -> Lock {
         Lock::new(self.clone(), name.as_ref())
+    }
+
+    /// An election: who of many candidates leads.
+    pub fn election(&self, name: impl AsRef<str>) -> Election {
+        Election::new(self.clone(), name.as_ref())
     }
 
     /// Ends the manager: refuses new operations, waits for outstanding changes up to the limit, closes the store.

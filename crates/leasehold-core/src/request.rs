@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::lease::Lease;
 use crate::name::LeaseName;
 use crate::status::{Status, human, shown};
+use crate::take_over::TakeOver;
 
 /// A lease that is asked for: everything [`Manager::try_acquire`](crate::Manager::try_acquire) and
 /// [`Manager::steal`](crate::Manager::steal) take.
@@ -26,6 +27,7 @@ pub struct Request {
     pub(crate) version: i64,
     pub(crate) note: Option<String>,
     pub(crate) data: Option<Bytes>,
+    pub(crate) take_over: TakeOver,
 }
 
 impl Request {
@@ -40,6 +42,7 @@ impl Request {
             version: 0,
             note: None,
             data: None,
+            take_over: TakeOver::Never,
         }
     }
 
@@ -68,6 +71,14 @@ impl Request {
     #[must_use]
     pub fn data(mut self, data: impl Into<Bytes>) -> Self {
         self.data = Some(data.into());
+        self
+    }
+
+    /// The policy of taking over that the record keeps: [`TakeOver`]. It is [`Lock`](crate::Lock) and
+    /// [`Election`](crate::Election) that go by it.
+    #[must_use]
+    pub fn take_over(mut self, policy: TakeOver) -> Self {
+        self.take_over = policy;
         self
     }
 }

@@ -94,6 +94,12 @@ impl Status {
         self.seen.record.body.data.as_deref()
     }
 
+    /// By which policy the lessee takes the lease over, and lets it be taken over: [`TakeOver`](crate::TakeOver).
+    #[must_use]
+    pub fn policy(&self) -> Option<&str> {
+        self.seen.record.body.policy.as_deref()
+    }
+
     /// What was left until the name is vacant, at most; zero: it is vacant; none: nobody knows (a foreign record).
     #[must_use]
     pub fn left(&self) -> Option<Duration> {

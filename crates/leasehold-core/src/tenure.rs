@@ -71,6 +71,18 @@ impl Term {
         }
     }
 
+    /// Ends when the term has begun: at once but for that of a lease that was stolen, whose replaced term is waited out, or
+    /// claimed. That of a lease which was only fetched never begins. Cancel-safe.
+    ///
+    /// # Errors
+    /// How it was lost before.
+    pub async fn begun(&self) -> Result<()> {
+        match self.changed(TermState::Waiting).await {
+            TermState::Lost => Err(self.why()),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends when the term is lost, with the reason: at its deadline at the latest, also where whatever renews it is dead
     /// or hangs. Cancel-safe.
     pub async fn lost(&self) -> Error {
@@ -91,11 +103,12 @@ impl Term {
         .await
     }
 
-    /// Ends a grace before the deadline ([`KeepAlive::grace`](crate::KeepAlive::grace)), or when the term is lost: time to
-    /// stop. A renewal that succeeds meanwhile puts it off. Cancel-safe.
+    /// Ends a grace before the deadline ([`KeepAlive::grace`](crate::KeepAlive::grace)), when the term is lost, or when its
+    /// owner wants the work to end ([`Election::lead_until`](crate::Election::lead_until)): time to stop. A renewal that succeeds meanwhile puts it off. Cancel-safe.
     pub async fn ending(&self) {
         self.once(|state, now| match (state.at(now).0, state.deadline()) {
             (TermState::Lost, _) => Ok(()),
+            _ if state.winds_down() => Ok(()),
             (_, Some(deadline)) if deadline.since(now) <= state.grace() => Ok(()),
             (_, deadline) => Err(deadline.map_or(BootInstant::NEVER, |at| at.minus(state.grace()))),
         })
