@@ -167,7 +167,17 @@ macro_rules! api {
             }
 
             fn txn(&self, txn: Txn, until: BootInstant) -> BoxFuture<'_, Result<Replied, Failed>> {
-                async move { self.call(until, move |server| server.txn(&txn)).await? }.boxed()
+                let mut refused = false;
+                let serve = move |server: &Server| {
+                    // What was refused for want of space is not done later: no client sends it again by itself.
+                    if refused {
+                        return None;
+                    }
+                    let answer = server.txn(&txn);
+                    refused = matches!(answer, Some(Err(Failed::NoSpace(_))));
+                    answer
+                };
+                async move { self.call(until, serve).await? }.boxed()
             }
 
             fn range(
