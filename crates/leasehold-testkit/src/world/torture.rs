@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use leasehold_core::{
-    Attempt, Changes, Displace, Held, KeepAlive, Lease, LockAttempt, Request, Status,
+    Attempt, Changes, Displace, Held, KeepAlive, Lease, LockAttempt, Request, Status, Term,
 };
 
 use crate::world::ledger::Broken;
@@ -263,8 +263,10 @@ impl Actor {
     async fn keep(&mut self) {
         if let Some((lease, key)) = self.some_lease() {
             self.me.say(|| format!("keeps {} alive", lease.name()));
-            let options = match self.me.below(3) {
-                0 => KeepAlive::new().period(self.a_period()),
+            let options = match self.me.below(6) {
+                0 | 1 => KeepAlive::new().period(self.a_period()),
+                2 => KeepAlive::new().max_hold(self.me.duration(self.period * 4)),
+                3 => KeepAlive::new().progress_within(self.me.duration(self.period)),
                 _ => KeepAlive::new(),
             };
             self.held.push((lease.keep_alive(options), key));
@@ -353,6 +355,12 @@ impl Actor {
         let Some((held, key)) = self.some_held() else {
             return;
         };
+        if self.me.below(3) == 0 {
+            // A view that lives on would keep the lease from being released after the work.
+            self.me.forget(key);
+            let work = held.run(|term| at_work(self.me.clone(), term, self.period));
+            return drop(self.call("work", work).await);
+        }
         if held.term().is_current() {
             self.me.say(|| format!("works under {}", held.name()));
             let done = self.me.sleep(self.me.duration(self.period * 2));
@@ -370,6 +378,34 @@ impl Actor {
             }
         }
         self.held.push((held, key));
+    }
+}
+
+/// Works step by step. It is never awake before its term has begun, nor after it is over.
+async fn at_work(me: Process, term: Term, period: Duration) {
+    for _ in 0..=me.below(12) {
+        let now = me.manager().door().now();
+        let begun = term.begin().is_some_and(|begin| begin <= now);
+        // The moment between the question whether it is lost and this one.
+        let moment = Duration::from_millis(1);
+        let over = term.deadline().is_some_and(|end| now.since(end) > moment);
+        if over || !begun {
+            let what = if over {
+                "after its end"
+            } else {
+                "before its begin"
+            };
+            me.ledger().breach(Broken {
+                law: "work ends with its lease",
+                seen: format!("{}: {} works {what}", term.name(), me.id()),
+            });
+        }
+        match me.below(3) {
+            0 => drop(me.write(&term)),
+            1 => term.progress(),
+            _ => {}
+        }
+        me.sleep(me.duration(period / 2)).await;
     }
 }
 
