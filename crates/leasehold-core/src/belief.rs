@@ -348,6 +348,10 @@ impl Term {
         self.shared.changed.notify_waiters();
     }
 
+    pub(crate) fn winds_down(&self) -> bool {
+        self.locked().winds_down
+    }
+
     /// The granted period.
     pub(crate) fn period(&self) -> Duration {
         self.locked().period

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 
 use crate::belief::Term;
-use crate::door::{DoorExt, until};
+use crate::door::DoorExt;
 use crate::error::Result;
 use crate::keep_alive::{Held, KeepAlive};
 use crate::lock::Lock;
@@ -18,6 +18,7 @@ use crate::manager::Manager;
 use crate::mutants::{Mutant, mutant};
 use crate::sync::Mutex;
 use crate::take_over::TakeOver;
+use crate::tenure::TermState;
 use crate::watch::Watch;
 
 /// An election: of many candidates one leads, for as long as it holds the lease of a name. Made by
@@ -139,20 +140,23 @@ impl Election {
             };
             let (term, period) = (held.own_term().clone(), held.own_term().period());
             let elected = door.now();
-            let led = pin!(held.run(&mut work));
-            match select(shutdown.as_mut(), led).await {
-                Either::Left((_, led)) => {
-                    term.wind_down();
-                    let limit = door.now().plus(self.wind_down);
-                    _ = until(&door, limit, led).await;
-                    return Ok(());
+            let stop = async {
+                shutdown.as_mut().await;
+                term.wind_down();
+                // Nobody is at work yet.
+                if term.state() == TermState::Waiting {
+                    return;
                 }
-                Either::Right((Ok(()), _)) => {}
-                Either::Right((Err(error), _)) => {
-                    tracing::info!(name = %term.name(), %error, "leads no more, campaigns again");
-                    if mutant(Mutant::ElectorIsOneShot) {
-                        return Ok(());
-                    }
+                door.sleep(self.wind_down).await;
+            };
+            let led = held.run_until(stop, &mut work).await;
+            if term.winds_down() {
+                return Ok(());
+            }
+            if let Err(error) = led {
+                tracing::info!(name = %term.name(), %error, "leads no more, campaigns again");
+                if mutant(Mutant::ElectorIsOneShot) {
+                    return Ok(());
                 }
             }
             if door.now().since(elected) > period {

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::belief::Term;
 use crate::door::{Door, Driven};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::{Control, Keeper, Order, dropped};
 use crate::lease::Lease;
 use crate::lost::Lost;
@@ -197,25 +197,47 @@ impl Held {
     /// How the lease was lost; then the work was dropped. Where only the release failed, the work's own result counts, and
     /// the lease runs out.
     pub async fn run<T, F: Future<Output = T>>(self, work: impl FnOnce(Term) -> F) -> Result<T> {
-        if !mutant(Mutant::ActsBeforeItsBegin) {
-            self.term.begun().await?;
-        }
-        let done = {
-            let lost = pin!(async {
+        let done = self.run_until(std::future::pending(), work).await?;
+        // Nothing stops it.
+        done.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the work was stopped"))
+    }
+
+    /// The same, where the work is dropped too when `stop` ends: then there is no result.
+    pub(crate) async fn run_until<T, F: Future<Output = T>>(
+        self,
+        stop: impl Future<Output = ()>,
+        work: impl FnOnce(Term) -> F,
+    ) -> Result<Option<T>> {
+        let term = self.term.clone();
+        let mut ended = pin!(async {
+            let lost = async {
                 if mutant(Mutant::WorkOutlivesItsLease) {
                     std::future::pending::<()>().await;
                 }
-                self.term.lost().await
-            });
-            let work = pin!(work(self.term()));
-            match select(lost, work).await {
-                Either::Left((lost, _)) => Err(lost),
-                Either::Right((done, _)) => Ok(done),
+                term.lost().await
+            };
+            match select(pin!(lost), pin!(stop)).await {
+                Either::Left((lost, _)) => Some(lost),
+                Either::Right(_) => None,
+            }
+        });
+        let done = {
+            let work = async {
+                // Where it fails the term is lost, which is seen to above.
+                if !mutant(Mutant::ActsBeforeItsBegin) && term.begun().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                work(term.view()).await
+            };
+            match select(ended.as_mut(), pin!(work)).await {
+                Either::Left((Some(lost), _)) => Err(lost),
+                Either::Left((None, _)) => Ok(None),
+                Either::Right((done, _)) => Ok(Some(done)),
             }
         };
-        if done.is_ok() {
+        if let Ok(Some(_)) = done {
             // Those that the work has handed its term to.
-            select(pin!(self.term.unused()), pin!(self.term.lost())).await;
+            select(pin!(term.unused()), ended).await;
         }
         let lost = done.as_ref().err().and_then(Error::lost);
         let is_ours = lost.is_none_or(Lost::is_given_up);

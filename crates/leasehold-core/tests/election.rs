@@ -229,6 +229,7 @@ fn work_that_does_not_stop_is_dropped() {
         let (led, stopped) = futures_util::future::join(
             async {
                 led.await.unwrap();
+                assert!(!election.is_leader(), "its lease is still to be given back");
                 world.door.now()
             },
             stopped,

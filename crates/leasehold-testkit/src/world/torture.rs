@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use leasehold_core::{
-    Attempt, Changes, Displace, Held, KeepAlive, Lease, LockAttempt, Request, Status, Term,
+    Attempt, Changes, Displace, Held, KeepAlive, Lease, LockAttempt, Request, Status, TakeOver,
+    Term,
 };
 
 use crate::world::ledger::Broken;
@@ -86,7 +87,7 @@ impl Actor {
 
     async fn act(&mut self) {
         let name = self.name();
-        match self.me.below(22) {
+        match self.me.below(23) {
             0..=3 => self.acquire(name).await,
             4 | 5 => self.wait_for(name).await,
             6 | 7 => self.steal(name).await,
@@ -100,6 +101,7 @@ impl Actor {
             18 => self.resume(name).await,
             19 => self.work().await,
             20 => self.list().await,
+            21 => self.lead(name).await,
             _ => self.look(name).await,
         }
     }
@@ -378,6 +380,35 @@ impl Actor {
             }
         }
         self.held.push((held, key));
+    }
+}
+
+impl Actor {
+    /// Stands for election for a while: of any version, and perhaps to take over.
+    async fn lead(&mut self, name: &str) {
+        let policy = match self.me.below(3) {
+            0 => TakeOver::Never,
+            1 => TakeOver::HigherVersion,
+            _ => TakeOver::LowerVersion,
+        };
+        let version = i64::try_from(self.me.below(3)).unwrap_or_default();
+        let election = self.me.manager().election(name);
+        let election = election
+            .period(self.a_period())
+            .note(self.me.life())
+            .version(version)
+            .take_over(policy)
+            .wind_down(self.period);
+        let told = self.me.sleep(self.me.duration(self.period * 2));
+        let work = |term| at_work(self.me.clone(), term, self.period);
+        drop(self.call("lead", election.lead_until(told, work)).await);
+        // Whoever drops the call leads no longer, though his lease may still be given back.
+        if election.is_leader() && !self.cancels {
+            self.me.ledger().breach(Broken {
+                law: "work ends with its lease",
+                seen: format!("{name}: {} leads after its election", self.me.id()),
+            });
+        }
     }
 }
 
