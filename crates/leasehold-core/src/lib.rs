@@ -1,6 +1,7 @@
 #![doc = include_str!("lib.md")]
 
 pub mod contract;
+pub mod fence;
 #[doc(hidden)]
 pub mod mutants;
 pub mod register;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, FutureExt, select};
+use leasehold_core::fence::Mark;
 use leasehold_core::{
     BootInstant, Changes, Displace, Door, EndedHow, ErrorKind, Held, KeepAlive, Lost, Manager,
     TermState,
@@ -416,5 +417,32 @@ fn period_and_data_change_while_it_is_held() {
             held.renew(PERIOD).await.unwrap_err().is_lost(),
             "and stays so"
         );
+    });
+}
+
+/// A holder that was paused between its check and its act is refused by what it acts on, once its successor has marked that.
+#[test]
+fn a_paused_holders_late_act_is_refused() {
+    let world = world(6);
+    let mark = Mark::new();
+    world.sim.block_on(async {
+        let old = world.take("x", PERIOD).await;
+        old.term().check().unwrap();
+        mark.admit(old.fence()).unwrap();
+        // Here it stands still for longer than its period.
+        world.sleep(PERIOD * 2).await;
+        let new = world.take("x", PERIOD).await;
+        // Before it reads.
+        mark.admit(new.fence()).unwrap();
+        let error = mark.admit(old.fence()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Changed);
+        let both = [old.fence(), new.fence()].map(|fence| fence.to_string());
+        assert!(
+            both.iter()
+                .all(|fence| error.to_string().contains(&**fence)),
+            "{error}"
+        );
+        mark.admit(new.fence()).unwrap();
+        assert_eq!(mark.greatest(), new.fence());
     });
 }
