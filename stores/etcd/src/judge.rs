@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use leasehold_core::BootInstant;
 use leasehold_core::store::{Applied, Change, Outcome, Seen};
 
-use crate::api::{Done, Entry, Gave, LeaseId, Replied};
+use crate::api::{Done, Entry, Failed, Gave, LeaseId, Replied};
 use crate::apply::Beside;
 use crate::lease::Native;
 use crate::plan::Plan;
@@ -34,9 +34,9 @@ impl Client {
             term,
         } = replied;
         self.told_term(term);
+        let count = plans.len();
         let done: Vec<Done> = match &*plans {
             [_] => vec![done],
-            // One that is missing must not shift the others.
             _ => done.gave.into_iter().map_while(nested).collect(),
         };
         let judged: Vec<(Plan, Judged)> = plans
@@ -57,7 +57,10 @@ impl Client {
                 }
             }
         });
-        join_all(settled).await
+        let mut outcomes = join_all(settled).await;
+        // What is missing must not shift the others, nor those of another request.
+        outcomes.resize_with(count, || Outcome::Unknown(Failed::no_answer().error()));
+        outcomes
     }
 
     fn judge_one(

@@ -58,6 +58,11 @@ impl Keyspace {
         self.lease_key("")
     }
 
+    /// What the keys of each kind begin with: of leases, of marks.
+    pub(crate) fn kinds(&self) -> [Bytes; 2] {
+        [self.lease_key(""), self.mark_key("")]
+    }
+
     /// The key of a name's lease.
     #[must_use]
     pub fn lease_key(&self, name: &str) -> Bytes {

@@ -43,6 +43,11 @@ impl Warm {
     }
 }
 
+/// When one whose renewal did not help is tried again.
+fn soon(native: &Native, now: BootInstant) -> BootInstant {
+    now.plus(native.ttl / 8)
+}
+
 impl Pool {
     /// One that is ready, if there is; and those that are past their time.
     fn take(&mut self, seconds: u64, term: u64, now: BootInstant) -> (Option<Native>, Vec<Native>) {
@@ -159,7 +164,10 @@ impl Client {
                         self.revoke(id);
                         continue;
                     }
-                    warm.push(Warm::new(native, answered));
+                    let mut renewed = Warm::new(native, answered);
+                    // What was answered may count for nothing, and be due still.
+                    renewed.due = renewed.due.max(soon(&renewed.native, answered));
+                    warm.push(renewed);
                 }
             }
         }
@@ -189,7 +197,7 @@ impl Pool {
                 } else if warm[place].due <= now {
                     renew.push((*seconds, native.id));
                     // Tried again soon where there is no answer.
-                    warm[place].due = now.plus(native.ttl / 8);
+                    warm[place].due = soon(native, now);
                 }
             }
         }

@@ -15,7 +15,7 @@ use leasehold_core::{
     Prefix, Reach, Result, Signals, Store,
 };
 
-use crate::api::{Api, Entry, Failed, LeaseId, Range};
+use crate::api::{Api, Entry, Failed, LeaseId, Range, Ranged};
 use crate::keys::Keyspace;
 use crate::lease::Native;
 use crate::pool::Pool;
@@ -186,37 +186,50 @@ impl Client {
         max: usize,
         until: BootInstant,
     ) -> Result<Page, Failed> {
-        let ranged = self
-            .api
-            .range(ranges(&self.keys, prefix, after, max), until)
-            .await?;
+        let mut after = after.map(|name| Bytes::copy_from_slice(name.as_str().as_bytes()));
+        loop {
+            let asked = ranges(&self.keys, prefix, after.as_deref(), max);
+            let ranged = self.api.range(asked.clone(), until).await?;
+            let end = asked.iter().zip(&ranged.entries);
+            let end = end.filter_map(|(range, entries)| self.end(range, entries));
+            let end = end.min();
+            let page = self.paged(&ranged, end.as_deref(), max);
+            // Keys of others may fill a page: what is behind them is not known yet.
+            if page.entries.is_empty() && end.is_some() {
+                after = end;
+                continue;
+            }
+            return Ok(page);
+        }
+    }
+
+    /// How far a range that was cut off goes, without what the keys of its kind begin with: behind that there may be more.
+    fn end(&self, range: &Range, entries: &[Entry]) -> Option<Bytes> {
+        let last = entries.last()?;
+        let full = range.to.is_some() && entries.len() >= range.most;
+        let [leases, marks] = self.keys.kinds();
+        let rest = last.key.strip_prefix(&*leases);
+        let rest = rest.or_else(|| last.key.strip_prefix(&*marks))?;
+        full.then(|| Bytes::copy_from_slice(rest))
+    }
+
+    /// The names up to the end, which is where what was read of leases or of marks was cut off.
+    fn paged(&self, ranged: &Ranged, end: Option<&[u8]>, max: usize) -> Page {
         let now = self.door.now();
         let mut table = self.table();
         let mut found: std::collections::BTreeMap<LeaseName, (Option<&Entry>, Option<&Entry>)> =
             std::collections::BTreeMap::new();
-        // Behind the last key of a range that was cut off there may be more of its kind.
-        let mut last: Option<LeaseName> = None;
-        for entries in &ranged.entries {
-            let mut end = None;
-            for entry in entries {
-                if let Some(name) = self.keys.leased(&entry.key) {
-                    found.entry(name.clone()).or_default().0 = Some(entry);
-                    end = Some(name);
-                } else if let Some(name) = self.keys.marked(&entry.key) {
-                    found.entry(name.clone()).or_default().1 = Some(entry);
-                    end = Some(name);
-                }
-            }
-            if entries.len() >= max {
-                last = match (last, end) {
-                    (Some(last), Some(end)) => Some(last.min(end)),
-                    (last, end) => last.or(end),
-                };
+        for entry in ranged.entries.iter().flatten() {
+            if let Some(name) = self.keys.leased(&entry.key) {
+                found.entry(name).or_default().0 = Some(entry);
+            } else if let Some(name) = self.keys.marked(&entry.key) {
+                found.entry(name).or_default().1 = Some(entry);
             }
         }
         let mut page = Page::default();
         for (name, keys) in found {
-            if page.entries.len() == max || last.as_ref().is_some_and(|last| *last < name) {
+            let behind = end.is_some_and(|end| end < name.as_str().as_bytes());
+            if page.entries.len() == max || behind {
                 page.more = true;
                 break;
             }
@@ -224,33 +237,32 @@ impl Client {
                 page.entries.push((name, seen));
             }
         }
-        page.more |= last.is_some();
-        Ok(page)
+        page.more |= end.is_some();
+        page
     }
 }
 
-/// What a page reads: the prefix itself and what is below it, of leases and of marks.
-fn ranges(keys: &Keyspace, prefix: &Prefix, after: Option<&LeaseName>, max: usize) -> Vec<Range> {
+/// What a page reads behind some key, of whatever kind: the prefix itself and what is below it, of leases and of marks.
+fn ranges(keys: &Keyspace, prefix: &Prefix, after: Option<&[u8]>, max: usize) -> Vec<Range> {
     let mut ranges = Vec::with_capacity(4);
     let below = match prefix.as_str() {
         "" => String::new(),
         text => [text, "/"].concat(),
     };
-    let kinds: [&dyn Fn(&str) -> Bytes; 2] =
-        [&|text| keys.lease_key(text), &|text| keys.mark_key(text)];
-    for key in kinds {
+    for kind in keys.kinds() {
+        let key = |rest: &[u8]| Bytes::from([&*kind, rest].concat());
         if after.is_none() && !prefix.as_str().is_empty() {
-            let from = key(prefix.as_str());
+            let from = key(prefix.as_str().as_bytes());
             ranges.push(Range {
                 from,
                 to: None,
                 most: 1,
             });
         }
-        let start = key(&below);
+        let start = key(below.as_bytes());
         let from = match after {
             // The first key behind it.
-            Some(name) => Bytes::from([&*key(name.as_str()), b"\0"].concat()).max(start.clone()),
+            Some(rest) => Bytes::from([&*key(rest), b"\0"].concat()).max(start.clone()),
             None => start.clone(),
         };
         let mut to = start.to_vec();

@@ -9,6 +9,8 @@
 )]
 
 mod child;
+#[cfg(feature = "etcd")]
+mod cluster;
 mod loss;
 mod scripts;
 mod signals;

@@ -1,6 +1,7 @@
 //! The store on native leases, row by row, by a way to the cluster that fails as told.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod batches;
 mod doubt;
 mod full;
 mod pool;
@@ -38,6 +39,8 @@ enum Mishap {
     Lose,
     LoseReply,
     NotSent,
+    /// The answer lacks what it should say of the last ten transactions within.
+    CutOff,
     /// It is refused for want of space, and done.
     FullAndDone,
     /// It is refused for want of space.
@@ -48,6 +51,8 @@ enum Mishap {
     NoTerm,
     /// A keep-alive finds no such lease.
     Gone,
+    /// A leader of the first term knows of no such lease.
+    GoneOfOldTerm,
 }
 
 /// A clear way, but for what the test says.
@@ -136,6 +141,7 @@ impl Api for Scripted {
             Mishap::OldTerm => says(PERIOD, 1),
             Mishap::NoTerm => says(PERIOD, 0),
             Mishap::Gone => says(Duration::ZERO, 99),
+            Mishap::GoneOfOldTerm => says(Duration::ZERO, 1),
             _ => {
                 let call = self.straight.keep_alive(id, until);
                 self.with(mishap, until, call).boxed()
@@ -158,7 +164,16 @@ impl Api for Scripted {
             script.txns.pop_front().unwrap_or(always)
         };
         let call = self.straight.txn(txn, until);
-        self.with(mishap, until, call).boxed()
+        let call = self.with(mishap, until, call);
+        async move {
+            let mut replied = call.await?;
+            if mishap == Mishap::CutOff {
+                let said = &mut replied.done.gave;
+                said.truncate(said.len().saturating_sub(10));
+            }
+            Ok(replied)
+        }
+        .boxed()
     }
 
     fn range(

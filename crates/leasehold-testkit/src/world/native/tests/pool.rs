@@ -81,6 +81,37 @@ fn nothing_leaks() {
     });
 }
 
+/// What comes back after the store was closed is kept ready for nobody.
+#[test]
+fn a_closed_pool_takes_nothing_back() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let lease = take(&world.a, "x", PERIOD).await;
+        world.twin.shutdown(SECOND).await.unwrap();
+        lease.release().await.unwrap();
+        world.sleep(SECOND).await;
+        assert_eq!(world.server.counts().0, 0);
+    });
+}
+
+/// A leader of an older term answers, and what it says counts for nothing: it is asked again, and not without a pause.
+#[test]
+fn what_is_ready_is_renewed_with_pauses() {
+    let world = World::new();
+    world.sim.block_on(async {
+        for _ in 0..3 {
+            take(&world.a, "x", PERIOD).await.release().await.unwrap();
+        }
+        world.server.change_leader(Duration::ZERO);
+        world.sleep(PERIOD * 7 / 10).await;
+        let mishaps = [Mishap::OldTerm; 100];
+        world.keeps(&mishaps);
+        world.sleep(PERIOD * 2).await;
+        let left = world.way.script().keeps.len();
+        assert!((80..100).contains(&left), "{left} of 100 are left");
+    });
+}
+
 #[test]
 fn what_was_handed_out_is_renewed_by_nobody_else() {
     let world = World::new();

@@ -89,6 +89,21 @@ fn swap_succeeds_and_the_native_lease_is_gone_it_is_lost() {
     });
 }
 
+/// What a leader of an older term does not know of is not gone for that.
+#[test]
+fn swap_succeeds_and_an_old_leader_misses_the_native_lease_it_is_asked_for_again() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        world.sleep(SECOND).await;
+        let deadline = lease.deadline();
+        world.keeps(&[Mishap::GoneOfOldTerm]);
+        lease.renew(PERIOD).await.unwrap();
+        assert!(lease.deadline() > deadline);
+        assert!(lease.is_current());
+    });
+}
+
 #[test]
 fn swap_is_refused_it_is_lost_and_its_native_lease_is_revoked() {
     let world = World::new();

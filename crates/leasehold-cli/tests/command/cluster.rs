@@ -1,0 +1,47 @@
+//! The same words with an etcd cluster as the registry.
+
+use leasehold_testkit::servers::{Etcd, EtcdVersion};
+
+use crate::support::{Done, Registry, done, json};
+
+fn line(etcd: &Etcd, line: &str) -> Done {
+    let mut command = Registry::new().command(line.split_whitespace());
+    command
+        .env("LEASEHOLD_STORE", format!("etcd://{}/team", etcd.address()))
+        .current_dir("/");
+    done(command)
+}
+
+#[test]
+fn leases_reach_across_machines() {
+    let etcd = Etcd::start(EtcdVersion::V3_7);
+    let line = |words: &str| line(&etcd, words);
+    let fence = line("acquire jobs/x --period 1m --machine-id host-7")
+        .exits(0)
+        .fence();
+    line("run jobs/x -- true")
+        .exits(75)
+        .says(&["jobs/x is held by host-7", "etcd://", "/team"]);
+    line(&format!("renew jobs/x --fence {fence} --period 2m")).exits(0);
+    line(&format!("check jobs/x --fence {fence}")).exits(0);
+    let status = json(&line("get jobs/x --json").exits(0).out);
+    assert_eq!(
+        (&status["fence"], &status["period_ms"], &status["held"]),
+        (&fence.into(), &120_000.into(), &true.into())
+    );
+    assert!(line("list jobs").exits(0).out.contains("jobs/x"));
+    line(&format!("release jobs/x --fence {fence}")).exits(0);
+    let next = line("run jobs/x -- printenv LEASEHOLD_FENCE").exits(0);
+    assert!(next.fence() > fence);
+}
+
+/// A server with bugs that break the contract is named as such when it is opened.
+#[test]
+fn old_servers_are_warned_of() {
+    for version in EtcdVersion::ALL {
+        let etcd = Etcd::start(version);
+        let told = line(&etcd, "-v get jobs/x");
+        let warned = told.err.contains("bugs that can let two lessees believe");
+        assert_eq!(warned, version != EtcdVersion::V3_7, "{version}: {told:?}");
+    }
+}
