@@ -60,6 +60,10 @@ pub(super) struct Way {
 
 impl Members {
     pub(super) fn new(config: Config, door: Arc<dyn Door>) -> Result<Self> {
+        if config.endpoints.is_empty() {
+            let message = "there is no member's address to reach the cluster by";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         let channels = config
             .endpoints
             .iter()
@@ -68,7 +72,7 @@ impl Members {
         // Clients spread over the members.
         let mut draw = [0; 1];
         door.random(&mut draw);
-        let current = AtomicUsize::new(usize::from(draw[0]) % channels.len().max(1));
+        let current = AtomicUsize::new(usize::from(draw[0]) % channels.len());
         Ok(Self {
             door,
             config,

@@ -185,3 +185,11 @@ async fn a_restarted_member_is_found_again() {
     sleep(Duration::from_millis(100)).await;
     client.txn(put("x"), soon(SECOND * 20)).await.unwrap();
 }
+
+/// A cluster of no members is bad input, at once.
+#[tokio::test]
+async fn no_member_is_bad_input() {
+    let none: [&str; 0] = [];
+    let error = EtcdClient::new(Config::new(none), FirstMember::door()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+}
