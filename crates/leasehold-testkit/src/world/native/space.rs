@@ -8,7 +8,7 @@ use leasehold_etcd::api::{Failed, Op, Txn};
 pub(super) struct Full {
     /// Until when, on the server's clock.
     pub(super) until: u64,
-    /// Whether it refuses reads and deletions, too, as 3.5.1 does.
+    /// Whether it refuses transactions that only read or delete, too, as 3.5.1 does.
     pub(super) old: bool,
     /// So many more requests find the quota exceeded when they are applied, and are applied all the same.
     pub(super) applied: u64,

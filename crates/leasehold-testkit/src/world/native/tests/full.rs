@@ -111,9 +111,12 @@ fn a_full_cluster_serves_what_takes_no_space() {
                 .unwrap_err(),
         );
         assert!(world.b.get_lease("x").await.unwrap().is_some());
-        // An old one does not even read.
+        // An old one refuses even transactions that only read; plain reads it serves.
         world.server.run_out(Duration::MAX, 0, true);
-        full(world.b.get_lease("x").await.unwrap_err());
+        assert!(world.b.get_lease("x").await.unwrap().is_some());
+        let deadline = lease.deadline();
+        full(lease.renew(PERIOD).await.unwrap_err());
+        assert_eq!(lease.deadline(), deadline);
         world.server.make_space();
         lease.renew(PERIOD).await.unwrap();
         assert!(lease.deadline() > deadline);
@@ -134,5 +137,23 @@ fn what_finds_the_quota_exceeded_is_done() {
         lease.renew(PERIOD).await.unwrap();
         assert!(lease.index() > index && lease.deadline() > deadline);
         lease.renew(PERIOD).await.unwrap_err();
+    });
+}
+
+/// An old one refuses the question, too, whether what it refused was done: it is asked once, and the outcome stays unknown.
+#[test]
+fn an_old_full_cluster_leaves_what_was_done_unknown() {
+    let world = World::new();
+    world.sim.block_on(async {
+        let mut lease = take(&world.a, "x", PERIOD).await;
+        let deadline = lease.deadline();
+        world.sleep(SECOND).await;
+        world.server.run_out(Duration::MAX, 1, true);
+        let before = world.way.script().sent.len();
+        let error = lease.renew(PERIOD).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+        assert_eq!(lease.deadline(), deadline);
+        let sent = world.way.script().sent.len() - before;
+        assert!(sent < 60, "{sent} requests");
     });
 }
