@@ -152,7 +152,8 @@ impl Held {
 
     /// Renews now, and from now on, to this period: see [`Lease::renew`].
     ///
-    /// Cancel-safe: a dropped call goes on in the background.
+    /// Cancel-safe: a dropped call goes on in the background, unless it still waits for an earlier one to be taken up; then
+    /// it changes nothing.
     ///
     /// # Errors
     /// As [`Lease::renew`]; the period of before is kept then.
@@ -183,8 +184,8 @@ impl Held {
         &self.term
     }
 
-    /// Does some work under the lease, from its begin on, and releases it when the work has ended: when its future has, and whoever was given
-    /// a clone of its term is done with that.
+    /// Does some work under the lease, from its begin on, and releases it when the work has ended: when its future has, and
+    /// whoever was given a clone of its term is done with that.
     ///
     /// The work is told a grace before the deadline that it has to stop ([`Term::ending`]), and is dropped when the lease is
     /// lost, at its deadline at the latest, wherever it awaits something. What it has spawned is not dropped: that has to

@@ -106,3 +106,15 @@ impl fmt::Display for Lost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_stands_the_record_was_deleted() {
+        assert_eq!(Lost::told(7, None), Lost::Deleted);
+        assert!(!Lost::Deleted.is_given_up() && Lost::HeldTooLong.is_given_up());
+        assert_eq!(Lost::expired().to_string(), "expired");
+    }
+}
