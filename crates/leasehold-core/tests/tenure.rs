@@ -446,3 +446,17 @@ fn a_paused_holders_late_act_is_refused() {
         assert_eq!(mark.greatest(), new.fence());
     });
 }
+
+/// What was given up before it ran out in the registry is given back in earnest: its release may take its time, too.
+#[test]
+fn what_is_given_up_is_released_by_a_slow_way() {
+    let world = world(7);
+    world.sim.block_on(async {
+        let options = KeepAlive::new().max_hold(PERIOD / 2);
+        let held = world.take("x", PERIOD).await.keep_alive(options);
+        assert_eq!(held.lost().await.lost(), Some(&Lost::HeldTooLong));
+        world.faulty.then(Fault::DelaySend(SECOND));
+        held.release().await.unwrap();
+        assert!(!is_held(&world.manager).await);
+    });
+}
