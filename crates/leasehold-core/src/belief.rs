@@ -17,7 +17,7 @@ use crate::lost::Lost;
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::record::Body;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tenure::TermState;
 use crate::time::BootInstant;
 
@@ -25,16 +25,27 @@ use crate::time::BootInstant;
 ///
 /// What it answers is computed from the clock at the call, without I/O. A check of [`Term::is_current`] does not cover
 /// the act after it: give [`Term::fence`] along with every write, and let the protected side refuse smaller ones.
-#[derive(Clone)]
 pub struct Term {
     shared: Arc<Shared>,
-    /// In views that were handed out, not in core's own: counted, as somebody may still be at work under the term.
-    view: Option<Arc<()>>,
+    /// Of views that were handed out, not of core's own: counted, as somebody may still be at work under the term.
+    is_view: bool,
+}
+
+impl Clone for Term {
+    fn clone(&self) -> Self {
+        match self.is_view {
+            true => self.view(),
+            false => Self {
+                shared: self.shared.clone(),
+                is_view: false,
+            },
+        }
+    }
 }
 
 impl Drop for Term {
     fn drop(&mut self) {
-        if self.view.take().is_some() {
+        if self.is_view && self.shared.views.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.shared.changed.notify_waiters();
         }
     }
@@ -44,7 +55,8 @@ struct Shared {
     door: Arc<dyn Door>,
     name: LeaseName,
     fence: u64,
-    view: Arc<()>,
+    /// How many views there are.
+    views: AtomicUsize,
     state: Mutex<State>,
     /// Wakes whoever waits for another deadline or the term's end.
     changed: Notify,
@@ -136,11 +148,11 @@ impl Term {
                 door,
                 name,
                 fence,
-                view: Arc::default(),
+                views: AtomicUsize::new(0),
                 state: Mutex::new(state),
                 changed: Notify::new(),
             }),
-            view: None,
+            is_view: false,
         }
     }
 
@@ -324,9 +336,10 @@ impl Term {
 
     /// A view for others.
     pub(crate) fn view(&self) -> Self {
+        self.shared.views.fetch_add(1, Ordering::SeqCst);
         Self {
             shared: self.shared.clone(),
-            view: Some(self.shared.view.clone()),
+            is_view: true,
         }
     }
 
@@ -366,12 +379,12 @@ impl Term {
         self.shared.changed.notify_waiters();
     }
 
-    /// Whether views that were handed out are still alive. Asked of core's own, which is none.
+    /// Whether views that were handed out are still alive. Core's own are none.
     pub(crate) fn is_viewed(&self) -> bool {
         if mutant(Mutant::ReleasedWhileInUse) {
             return false;
         }
-        Arc::strong_count(&self.shared.view) > 1
+        self.shared.views.load(Ordering::SeqCst) > 0
     }
 }
 

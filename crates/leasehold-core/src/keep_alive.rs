@@ -1,19 +1,20 @@
 //! Keeping a lease alive in the background.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::belief::Term;
-use crate::door::{Door, Driven};
+use crate::door::Driven;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keeper::{Control, Keeper, Order, dropped};
+use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::lost::Lost;
+use crate::manager::Core;
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::request::Changes;
@@ -77,28 +78,16 @@ impl KeepAlive {
 #[must_use = "dropping the guard gives the lease back"]
 pub struct Held {
     term: Term,
-    door: Arc<dyn Door>,
-    lease: Arc<Mutex<Option<Lease>>>,
-    control: watch::Sender<Control>,
-    orders: mpsc::Sender<Order>,
+    core: Arc<Core>,
+    /// Among those that are kept, until it is given back.
+    number: Option<NonZeroU64>,
 }
 
 impl Held {
     pub(crate) fn new(lease: Lease, options: &KeepAlive) -> Self {
-        let term = lease.term.clone();
-        let door = lease.core.door.clone();
-        let (control, controlled) = watch::channel(Control::Renew);
-        let (orders, ordered) = mpsc::channel(1);
-        let keeper = Keeper::new(&lease, options, controlled, ordered);
-        let lease = Arc::new(Mutex::new(Some(lease)));
-        door.spawn(Box::pin(keeper.run(lease.clone())));
-        Self {
-            term,
-            door,
-            lease,
-            control,
-            orders,
-        }
+        let Lease { core, term, .. } = lease;
+        let number = Some(Keeper::keep(&core, &term, options));
+        Self { term, core, number }
     }
 
     /// The name.
@@ -152,8 +141,7 @@ impl Held {
 
     /// Renews now, and from now on, to this period: see [`Lease::renew`].
     ///
-    /// Cancel-safe: a dropped call goes on in the background, unless it still waits for an earlier one to be taken up; then
-    /// it changes nothing.
+    /// Cancel-safe: a dropped call goes on in the background.
     ///
     /// # Errors
     /// As [`Lease::renew`]; the period of before is kept then.
@@ -166,17 +154,15 @@ impl Held {
     /// # Errors
     /// As [`Held::renew`].
     pub async fn renew_with(&self, period: Duration, changes: Changes) -> Result<()> {
-        let (answer, answered) = oneshot::channel();
-        let order = Order {
-            period,
-            changes,
-            answer,
-        };
-        // Whoever renews in the background is gone where the lease is lost.
-        if self.orders.send(order).await.is_err() {
-            return Err(self.term.why());
-        }
-        answered.await.unwrap_or_else(|_| Err(self.term.why()))
+        let (core, term, number) = (self.core.clone(), self.term.clone(), self.number);
+        Driven::new(&self.core.door, move |_| async move {
+            core.clone().renew(&term, period, changes).await?;
+            if let Some(number) = number {
+                Keeper::renewed(&core, &term, number, period);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The term, in a view that does not count as one.
@@ -257,50 +243,48 @@ impl Held {
     ///
     /// # Errors
     /// As [`Lease::release`], and how the lease was lost if it was.
-    pub async fn release(self) -> Result<()> {
-        _ = self.control.send(Control::Stop);
-        let (lease, term) = (self.lease.clone(), self.term.clone());
-        Driven::new(&self.door, move |_| async move {
-            // The renewing task gives the lease up at once: its calls are cancel-safe.
-            let lease = lease.lock().await.take();
-            match lease {
-                Some(lease) => lease.release().await,
-                None => Err(term.why()),
-            }
-        })
-        .await
+    pub async fn release(mut self) -> Result<()> {
+        self.stopped()?.release().await
     }
 
     /// Stops the renewals and gives the lease back as it is.
     ///
-    /// Cancel-safe: a dropped call releases the lease in the background, as dropping the guard does.
-    ///
     /// # Errors
     /// How the lease was lost, if it was.
-    pub async fn into_lease(self) -> Result<Lease> {
-        _ = self.control.send(Control::Stop);
-        let (lease, term) = (self.lease.clone(), self.term.clone());
-        Driven::new(&self.door, move |abandoned| async move {
-            let lease = lease.lock().await.take();
-            if abandoned.is_set() {
-                dropped(lease).await;
-                return Err(term.why());
+    pub fn into_lease(mut self) -> Result<Lease> {
+        self.stopped()
+    }
+
+    /// The lease, kept alive no more; an error if it is not ours any more in the registry either.
+    fn stopped(&mut self) -> Result<Lease> {
+        let Some(number) = self.number.take() else {
+            return Err(self.term.why());
+        };
+        Keeper::stop(&self.core, &self.term, number);
+        if self.term.is_over() {
+            let why = self.term.why();
+            if !why.lost().is_some_and(Lost::is_given_up) {
+                return Err(why);
             }
-            lease.ok_or_else(|| term.why())
-        })
-        .await
+        }
+        Ok(Lease::kept(self.core.clone(), self.term.clone()))
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.control.send_if_modified(|control| {
-            let renewing = *control == Control::Renew;
-            if renewing {
-                *control = Control::Dropped;
+        let Ok(lease) = self.stopped() else { return };
+        let name = lease.name().clone();
+        // Somebody may still be at work under this term.
+        if self.term.is_viewed() {
+            tracing::warn!(%name, "guard dropped while its term is in use: the lease runs out by itself");
+            return;
+        }
+        self.core.door.spawn(Box::pin(async move {
+            if let Err(error) = lease.release().await {
+                tracing::warn!(%name, %error, "release after drop failed");
             }
-            renewing
-        });
+        }));
     }
 }
 

@@ -1,206 +1,330 @@
-//! The task that renews a lease which is kept alive.
+//! Renews all the leases of a manager that are kept alive.
 
+use std::num::NonZeroU64;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use futures_util::future::{join, select};
+use tokio::sync::{Notify, mpsc};
 
-use crate::belief::{Standing, Term};
-use crate::door::{Door, DoorExt};
-use crate::error::{Error, ErrorKind, Result};
+use crate::belief::Term;
+use crate::door::DoorExt;
+use crate::error::{Error, ErrorKind};
 use crate::keep_alive::KeepAlive;
-use crate::lease::Lease;
 use crate::manager::{Core, Manager};
 use crate::mutants::{Mutant, mutant};
-use crate::request::Changes;
-use crate::time::BootInstant;
+use crate::pace::Pace;
+use crate::renew::Settled;
+use crate::rounds::{Place, Rounds};
+use crate::sync::{Mutex, MutexGuard};
 
-/// What the guard wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Control {
-    Renew,
-    /// The lease is wanted back by its guard.
-    Stop,
-    /// The guard is gone.
-    Dropped,
-}
+/// How many rounds are under way at most: where requests hang, others must not wait for them.
+const MOST_IN_FLIGHT: u32 = 4;
 
-/// A renewal that was asked for.
-pub(crate) struct Order {
-    pub(crate) period: Duration,
-    pub(crate) changes: Changes,
-    pub(crate) answer: oneshot::Sender<Result<()>>,
-}
-
+/// The leases of a manager that are kept alive, and the one task that renews them. The task is there while there are any.
+#[derive(Debug)]
 pub(crate) struct Keeper {
+    kept: Mutex<All>,
+    /// Something is due sooner, or a round has ended.
+    woken: Notify,
+}
+
+#[derive(Debug)]
+struct All {
+    rounds: Rounds<Kept>,
+    in_flight: u32,
+    running: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
     term: Term,
-    door: Arc<dyn Door>,
+    pace: Pace,
+}
+
+/// A lease that is to be renewed with others.
+struct Renewing {
+    place: Place,
+    term: Term,
     period: Duration,
-    control: watch::Receiver<Control>,
-    orders: mpsc::Receiver<Order>,
 }
 
 impl Keeper {
-    pub(crate) fn new(
-        lease: &Lease,
-        options: &KeepAlive,
-        control: watch::Receiver<Control>,
-        orders: mpsc::Receiver<Order>,
-    ) -> Self {
-        let (term, door) = (lease.term.clone(), lease.core.door.clone());
-        let period = options.period.unwrap_or_else(|| lease.period());
-        term.kept(options, period);
+    pub(crate) fn new() -> Self {
         Self {
-            term,
-            door,
-            period,
-            control,
-            orders,
+            kept: Mutex::new(All {
+                rounds: Rounds::new(),
+                in_flight: 0,
+                running: false,
+            }),
+            woken: Notify::new(),
         }
     }
 
-    pub(crate) async fn run(mut self, lease: Arc<Mutex<Option<Lease>>>) {
-        let mut held = lease.lock().await;
-        let Some(lease) = held.as_mut() else { return };
-        let core = lease.core.clone();
-        let lost = self.keep(lease).await;
-        self.orders.close();
-        if let Some(error) = lost {
-            tracing::warn!(name = %self.term.name(), %error, "lease lost");
-            let given_up = error.lost().is_some_and(|lost| lost.is_given_up());
-            self.term.end(error);
-            if !given_up {
-                *held = None;
+    /// Keeps a lease alive from now on.
+    pub(crate) fn keep(core: &Arc<Core>, term: &Term, options: &KeepAlive) -> NonZeroU64 {
+        let period = options.period.unwrap_or_else(|| term.period());
+        term.kept(options, period);
+        let (term, pace) = (term.clone(), Pace::new(core, term, period));
+        let due = pace.due(&term, core.door.chance());
+        let this = &core.keeper;
+        let mut all = this.lock();
+        let name = term.name().clone();
+        let (number, is_next) = all.rounds.add(&name, Kept { term, pace }, due);
+        let start = !std::mem::replace(&mut all.running, true);
+        drop(all);
+        if start {
+            core.door.spawn(Box::pin(run(core.clone())));
+        } else if is_next {
+            this.woken.notify_one();
+        }
+        number
+    }
+
+    /// Keeps it alive no more. What is under way still reaches its term.
+    pub(crate) fn stop(core: &Arc<Core>, term: &Term, number: NonZeroU64) {
+        let place = (term.name().clone(), number);
+        let stopped = core.keeper.lock().rounds.remove(&place);
+        // Where it was the last one the task ends.
+        core.keeper.woken.notify_one();
+        if let (true, Some(kept)) = (mutant(Mutant::KeepAliveAfterRelease), stopped) {
+            let outlive = outlive(core.clone(), kept.term, kept.pace.period);
+            core.door.spawn(Box::pin(outlive));
+        }
+    }
+
+    /// It was renewed to another period, by hand: that one is kept to.
+    pub(crate) fn renewed(core: &Core, term: &Term, number: NonZeroU64, period: Duration) {
+        let (this, place) = (&core.keeper, (term.name().clone(), number));
+        let mut all = this.lock();
+        let Some(kept) = all.rounds.get_mut(&place) else {
+            return;
+        };
+        kept.pace.period = period;
+        kept.pace.succeeded(core, &kept.term);
+        let due = kept.pace.due(&kept.term, core.door.chance());
+        all.rounds.put(&place, due);
+        drop(all);
+        this.woken.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task's own mark: however it ends, the next lease that is kept starts another one.
+struct Running {
+    core: Arc<Core>,
+    is_over: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.core.keeper.lock().running = false;
+        }
+    }
+}
+
+async fn run(core: Arc<Core>) {
+    let mut running = Running {
+        core: core.clone(),
+        is_over: false,
+    };
+    let core = &core;
+    loop {
+        let woken = core.keeper.woken.notified();
+        let next = {
+            let mut all = core.keeper.lock();
+            if all.rounds.is_empty() {
+                // In one step: whoever adds one afterwards starts the next task.
+                all.running = false;
+                running.is_over = true;
                 return;
             }
-            // It is still ours in the registry: it goes when its guard does.
-            let stopped = self.control.wait_for(|control| *control != Control::Renew);
-            drop(stopped.await);
+            match all.in_flight < MOST_IN_FLIGHT {
+                true => all.rounds.next(),
+                false => None,
+            }
+        };
+        match next {
+            Some(at) if at <= core.door.now() => start(core),
+            Some(at) => drop(select(pin!(woken), core.door.sleep_until(at)).await),
+            None => woken.await,
         }
-        // Else the guard takes the lease out of its place.
-        if *self.control.borrow() == Control::Dropped {
-            dropped(held.take()).await;
+    }
+}
+
+/// Begins the round that is due.
+fn start(core: &Arc<Core>) {
+    let now = core.door.now();
+    let (mut round, mut lost, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all = core.keeper.lock();
+    for place in all.rounds.take(now, core.batch.size()) {
+        let Some(kept) = all.rounds.get_mut(&place) else {
+            continue;
+        };
+        let term = kept.term.clone();
+        if term.is_over() {
+            all.rounds.remove(&place);
+            lost.push(term);
+            continue;
         }
-        if mutant(Mutant::KeepAliveAfterRelease) {
-            drop(held);
-            outlive(core, &self.term, self.period).await;
+        if term.locked().stalled(now).is_some() {
+            stuck.push(stalled(core.clone(), place, term));
+            continue;
+        }
+        round.push(Renewing {
+            place,
+            term,
+            period: kept.pace.period,
+        });
+    }
+    all.in_flight += u32::from(!round.is_empty());
+    drop(all);
+    if !round.is_empty() {
+        let under_way = UnderWay(core.clone());
+        core.door.spawn(Box::pin(renew(under_way, round)));
+    }
+    for stuck in stuck {
+        core.door.spawn(Box::pin(stuck));
+    }
+    for term in lost {
+        tell(&term);
+    }
+}
+
+fn tell(term: &Term) {
+    let error = term.why();
+    tracing::warn!(name = %term.name(), fence = term.fence(), %error, "lease lost");
+    term.end(error);
+}
+
+/// It is due again as soon as its work makes progress.
+async fn stalled(core: Arc<Core>, place: Place, term: Term) {
+    term.progressed().await;
+    let now = core.door.now();
+    let mut all = core.keeper.lock();
+    all.rounds
+        .put(&place, crate::pace::Due { at: now, ripe: now });
+    drop(all);
+    core.keeper.woken.notify_one();
+}
+
+/// A round's request. Another round may be sent when it is dropped.
+struct UnderWay(Arc<Core>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut all = self.0.keeper.lock();
+        all.in_flight = all.in_flight.saturating_sub(1);
+        drop(all);
+        self.0.keeper.woken.notify_one();
+    }
+}
+
+/// Renews the leases of a round, with one request.
+async fn renew(under_way: UnderWay, round: Vec<Renewing>) {
+    let core = under_way.0.clone();
+    let (sender, mut results) = mpsc::unbounded_channel();
+    let terms: Vec<_> = round
+        .iter()
+        .map(|renewing| (renewing.term.clone(), renewing.period))
+        .collect();
+    let mut open = Open::new(core.clone(), round);
+    let sent = async {
+        let _under_way = under_way;
+        match core.begin() {
+            Ok(_begun) => core.clone().renew_batch(terms, sender).await,
+            Err(error) => none_sent(&terms, &error, &sender),
+        }
+    };
+    let settled = async {
+        while let Some(settled) = results.recv().await {
+            open.settle(settled);
+        }
+    };
+    join(sent, settled).await;
+}
+
+fn none_sent(terms: &[(Term, Duration)], error: &Error, results: &mpsc::UnboundedSender<Settled>) {
+    for place in 0..terms.len() {
+        _ = results.send((place, Err(error.duplicate())));
+    }
+}
+
+/// Those of a round whose result is not known yet. However it ends, they are due again.
+struct Open {
+    core: Arc<Core>,
+    round: Vec<Option<Renewing>>,
+    /// The same for all of a round, so that they stay together.
+    jitter: f64,
+    failed: usize,
+}
+
+impl Open {
+    fn new(core: Arc<Core>, round: Vec<Renewing>) -> Self {
+        Self {
+            jitter: core.door.chance(),
+            core,
+            round: round.into_iter().map(Some).collect(),
+            failed: 0,
         }
     }
 
-    /// Renews until the lease is lost, with the reason; none: the guard wants it back or is gone.
-    async fn keep(&mut self, lease: &mut Lease) -> Option<Error> {
-        let mut failures = 0;
-        let mut renewed = self.asked(lease);
-        let mut earliest = BootInstant::ZERO;
-        let mut control = self.control.clone();
-        loop {
-            let deadline = self.term.deadline().unwrap_or(BootInstant::NEVER);
-            // Until the last moment that counts: what is left is halved rather than given up. So is what a large margin
-            // leaves of the period.
-            let half = deadline.since(renewed) / 2;
-            let pause = self.pause(failures).min(half.max(Duration::from_millis(1)));
-            let wake = match self.term.locked().granted() {
-                (_, true) => deadline,
-                _ => renewed.plus(pause).max(earliest).min(deadline),
-            };
-            let order = stopped_before(&mut control, self.woken(wake)).await?;
-            if self.term.is_over() {
-                return Some(self.term.why());
+    fn settle(&mut self, (place, result): Settled) {
+        let Some(renewing) = self.round.get_mut(place).and_then(Option::take) else {
+            return;
+        };
+        let Renewing { place, term, .. } = renewing;
+        let core = &self.core;
+        let mut all = core.keeper.lock();
+        let Some(kept) = all.rounds.get_mut(&place) else {
+            // Its guard has gone meanwhile.
+            return;
+        };
+        match &result {
+            Ok(()) => kept.pace.succeeded(core, &term),
+            Err(error) if is_final(error) => {
+                all.rounds.remove(&place);
+                drop(all);
+                term.end(error.duplicate());
+                tell(&term);
+                core.keeper.woken.notify_one();
+                return;
             }
-            let (period, changes, answer) = match order {
-                Some(order) => (order.period, order.changes, Some(order.answer)),
-                None => (self.period, Changes::none(), None),
-            };
-            let result =
-                stopped_before(&mut control, lease.renew_with(period, changes.clone())).await?;
-            renewed = self.door.now();
-            if result.is_ok() {
-                self.period = period;
-                failures = 0;
-                // Soon where it was known late, but never without a pause.
-                let half = self.term.left() / 2;
-                let pause = (self.period / 40).min(half);
-                earliest = renewed.plus(pause.max(Duration::from_millis(1)));
-                renewed = self.asked(lease);
-            }
-            let told = result.as_ref().copied().map_err(Error::duplicate);
-            if let Some(answer) = answer {
-                _ = answer.send(told);
-            }
-            match result {
-                Ok(()) => {}
-                Err(error) if is_final(&error) => return Some(error),
-                // It was refused for what was asked for.
-                Err(error) if error.kind() == ErrorKind::InvalidInput => {}
-                Err(error) => {
-                    failures += 1;
-                    tracing::warn!(name = %self.term.name(), %error, failures, "renewal failed, trying again");
+            Err(error) => {
+                kept.pace.failed(core.door.now());
+                self.failed += 1;
+                let failures = kept.pace.failures;
+                // An outage is no reason to say the same of each of them.
+                if self.failed == 1 {
+                    tracing::warn!(name = %term.name(), %error, failures, "renewal failed, trying again");
+                } else {
+                    tracing::debug!(name = %term.name(), %error, failures, "renewal failed, trying again");
                 }
             }
         }
-    }
-
-    /// The next renewal is due, at this instant at the latest if the work makes progress; or is asked for.
-    async fn woken(&mut self, at: BootInstant) -> Option<Order> {
-        let due = async {
-            self.door.sleep_until(at).await;
-            self.term.progressed().await;
-        };
-        match select(pin!(self.orders.recv()), pin!(due)).await {
-            Either::Left((Some(order), _)) => Some(order),
-            Either::Left((None, due)) => {
-                due.await;
-                None
-            }
-            Either::Right(_) => None,
+        let due = kept.pace.due(&term, self.jitter);
+        let is_next = all.rounds.put(&place, due);
+        drop(all);
+        if is_next {
+            core.keeper.woken.notify_one();
         }
-    }
-
-    /// When the present grant was asked for, which may be long before it was known. A claim has none: it is current
-    /// only after its own renewal.
-    fn asked(&self, lease: &Lease) -> BootInstant {
-        if self.term.deadline().is_none() {
-            return match self.term.locked().standing {
-                Standing::Claim => BootInstant::ZERO,
-                Standing::Handle | Standing::Proxy => self.door.now(),
-            };
-        }
-        let (until, _) = self.term.locked().granted();
-        let period = lease.period();
-        let margin = lease.core.capabilities.margin(period);
-        let asked = until.plus(margin).minus(period);
-        asked.min(self.door.now())
-    }
-
-    /// A third of the period with a tenth of jitter; after failures sooner, backing off to that.
-    fn pause(&self, failures: u32) -> Duration {
-        // The grant that is running out may be shorter than the one to be asked for.
-        let period = self.period.min(self.term.locked().period);
-        let third = period / 3;
-        let pause = match failures {
-            0 => third,
-            n => (period / 40)
-                .max(Duration::from_millis(1))
-                .saturating_mul(1 << n.min(6))
-                .min(third),
-        };
-        pause.mul_f64(0.9 + 0.1 * self.door.chance())
     }
 }
 
-/// The future's output, or none if the guard wants the lease back or is gone.
-async fn stopped_before<T>(
-    control: &mut watch::Receiver<Control>,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    let stop = pin!(control.wait_for(|control| *control != Control::Renew));
-    match select(stop, pin!(future)).await {
-        Either::Left(_) => None,
-        Either::Right((output, _)) => Some(output),
+impl Drop for Open {
+    fn drop(&mut self) {
+        for place in 0..self.round.len() {
+            let ended = "the renewal was not driven to its end";
+            self.settle((place, Err(Error::new(ErrorKind::Unavailable, ended))));
+        }
     }
 }
+
 /// Whether no further renewal can succeed.
 fn is_final(error: &Error) -> bool {
     if mutant(Mutant::FirstFailureEndsKeepAlive) {
@@ -210,23 +334,9 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// The mutant's last renewal: after the release, and a renewal that creates what it does not find.
-async fn outlive(core: Arc<Core>, term: &Term, period: Duration) {
+async fn outlive(core: Arc<Core>, term: Term, period: Duration) {
     core.door.sleep(period / 3).await;
     let manager = Manager { core };
     let renewal = manager.acquire_lease(term.name(), term.machine_id(), 0, period);
     drop(renewal.await);
-}
-
-/// The guard is gone: its lease is given back, unless it is still in use.
-pub(crate) async fn dropped(lease: Option<Lease>) {
-    let Some(lease) = lease else { return };
-    // Somebody may still be at work under this term.
-    if lease.term.is_viewed() {
-        tracing::warn!(name = %lease.name(), "guard dropped while its term is in use: the lease runs out by itself");
-        return;
-    }
-    let name = lease.name().clone();
-    if let Err(error) = lease.release().await {
-        tracing::warn!(%name, %error, "release after drop failed");
-    }
 }

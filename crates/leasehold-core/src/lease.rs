@@ -67,6 +67,16 @@ impl Lease {
         claim
     }
 
+    /// What was kept alive, as it is now.
+    pub(crate) fn kept(core: Arc<Core>, term: Term) -> Self {
+        let time_remaining = term.remaining();
+        Self {
+            core,
+            term,
+            time_remaining,
+        }
+    }
+
     fn from_seen(core: Arc<Core>, name: LeaseName, seen: &Seen, standing: Standing) -> Self {
         let period = seen.record.period.unwrap_or_default();
         let state = (standing, seen.index, period, seen.record.body.clone());

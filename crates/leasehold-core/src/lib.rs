@@ -26,11 +26,13 @@ mod name;
 mod names;
 mod observed;
 mod outcome;
+mod pace;
 #[cfg(not(leasehold_shuttle))]
 mod real;
 mod record;
 mod renew;
 mod request;
+mod rounds;
 #[cfg(all(test, leasehold_shuttle))]
 mod schedules;
 mod signals;

@@ -12,6 +12,7 @@ use crate::capabilities::Capabilities;
 use crate::door::{Abandoned, Door, DoorExt, Driven, until};
 use crate::election::Election;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::lock::Lock;
 use crate::name::{LeaseName, Prefix};
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) batch: Arc<Batch>,
     pub(crate) names: Arc<Names>,
+    pub(crate) keeper: Keeper,
     pub(crate) capabilities: Capabilities,
     pub(crate) timeout: Duration,
     pub(crate) machine_id: String,
@@ -397,6 +399,7 @@ impl Core {
             batch: Arc::new(Batch::new(store.clone(), door.clone())),
             capabilities: store.connected(),
             names: Arc::default(),
+            keeper: Keeper::new(),
             vacancies: Mutex::default(),
             closed: AtomicBool::new(false),
             begun: Arc::default(),

@@ -16,7 +16,7 @@ use crate::store::{Applied, Believe, Change, Expect, Outcome, Reopen, Take};
 use crate::time::BootInstant;
 
 /// A renewal's place among those of a batch, and its result.
-type Settled = (usize, Result<()>);
+pub(crate) type Settled = (usize, Result<()>);
 
 /// What a resolved renewal means.
 enum Learnt {
@@ -97,10 +97,11 @@ impl Core {
         let deadline = |term: &Term| term.deadline().unwrap_or(BootInstant::NEVER);
         let last = terms.iter().map(deadline).max();
         let at = timeout.min(last.unwrap_or(BootInstant::ZERO));
-        let (core, views) = (self.clone(), terms.clone());
+        let core = self.clone();
+        let renewing = terms.iter().map(|term| (term.clone(), period)).collect();
         let driven = crate::door::Driven::new(&self.door, move |_| async move {
             let _begun = begun;
-            core.renew_batch(views, period, sender).await;
+            core.renew_batch(renewing, sender).await;
         });
         _ = crate::door::until(&self.door, at, driven).await;
         while let Ok(settled) = results.try_recv() {
@@ -130,33 +131,41 @@ impl Core {
         all.into_iter().zip(&terms).map(name).collect()
     }
 
-    async fn renew_batch(
+    /// Renews terms, each to a period, with as few requests as the store's batches allow, and tells each result as soon as
+    /// it is known. It ends when all requests were answered; what is unknown by then goes on being resolved.
+    pub(crate) async fn renew_batch(
         self: Arc<Self>,
-        terms: Vec<Term>,
-        period: Duration,
+        terms: Vec<(Term, Duration)>,
         results: tokio::sync::mpsc::UnboundedSender<Settled>,
     ) {
         let tell = |place: usize, result: Result<()>| drop(results.send((place, result)));
-        let mut busy = Vec::new();
         let mut terms = terms.into_iter().enumerate().peekable();
         // One request after the other: what one has answered is known before the next one is sent.
         while terms.peek().is_some() {
             let mut turns = Vec::new();
             while turns.len() < self.batch.size() {
-                let Some((place, term)) = terms.next() else {
+                let Some((place, (term, period))) = terms.next() else {
                     break;
                 };
                 match self.names.try_turn(term.name()) {
-                    None => busy.push((place, term)),
-                    Some(turn) => turns.push((place, term, turn)),
+                    Some(turn) => turns.push((place, term, period, turn)),
+                    // What waits for an earlier change must not hold up the others.
+                    None => {
+                        let (core, results) = (self.clone(), results.clone());
+                        self.door.spawn(Box::pin(async move {
+                            let renewed = core.renew(&term, period, Changes::none()).await;
+                            drop(results.send((place, renewed)));
+                        }));
+                    }
                 }
             }
             let attempts = self.door.attempt_ids(turns.len());
             let request = self.door.now().plus(self.timeout / 2);
             let mut ready = Vec::with_capacity(turns.len());
             let mut changes = Vec::with_capacity(turns.len());
-            for ((place, term, turn), attempt) in turns.into_iter().zip(attempts) {
-                match self.prepare(&term, period, Changes::none(), attempt) {
+            for ((place, term, period, turn), attempt) in turns.into_iter().zip(attempts) {
+                let checked = self.check_period(period);
+                match checked.and_then(|()| self.prepare(&term, period, Changes::none(), attempt)) {
                     Ok(renewal) => {
                         let at = request.min(renewal.deadline);
                         changes.push((Change::Take(renewal.take.clone()), at));
@@ -192,10 +201,6 @@ impl Core {
                     drop(results.send((place, result)));
                 }));
             }
-        }
-        for (place, term) in busy {
-            let renewed = self.clone().renew(&term, period, Changes::none()).await;
-            tell(place, renewed);
         }
     }
 

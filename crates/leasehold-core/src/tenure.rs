@@ -126,7 +126,7 @@ impl Term {
         .await;
     }
 
-    /// Ends when nobody has a view of it any more. Asked of core's own, which is none.
+    /// Ends when nobody has a view of it any more.
     pub(crate) async fn unused(&self) {
         self.once(|_, _| match self.is_viewed() {
             false => Ok(()),

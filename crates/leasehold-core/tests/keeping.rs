@@ -180,7 +180,7 @@ fn a_guard_knows_its_term() {
         assert_eq!((held.fence(), held.deadline()), (fence, deadline));
         let view = held.term();
         assert!(held.is_current() && view.is_current());
-        let lease: Result<Lease> = held.into_lease().await;
+        let lease: Result<Lease> = held.into_lease();
         assert_eq!(lease.unwrap().fence(), fence);
     });
 }

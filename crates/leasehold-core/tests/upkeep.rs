@@ -209,23 +209,3 @@ fn keep_alive_tries_until_the_deadline() {
         }
     }
 }
-
-/// A guard that is being turned into its lease is dropped half-way: the lease is given back, as by any dropped guard.
-#[test]
-fn keep_alive_dropped_half_way_into_a_lease_gives_it_back() {
-    let (sim, door, _, manager) = world(7);
-    sim.block_on(async {
-        let held = take(&manager, "x", PERIOD)
-            .await
-            .keep_alive(KeepAlive::new());
-        door.sleep_until(door.now().plus(Duration::from_millis(10)))
-            .await;
-        {
-            let mut into = std::pin::pin!(held.into_lease());
-            assert!(futures_util::poll!(into.as_mut()).is_pending());
-        }
-        door.sleep_until(door.now().plus(Duration::from_millis(10)))
-            .await;
-        assert!(manager.get_lease("x").await.unwrap().is_none());
-    });
-}

@@ -27,7 +27,7 @@ pub(crate) async fn acquire(context: &Context, args: Acquire) -> Result<u8, Fail
             return Err(busy(&manager, &found, args.conflict_exit));
         }
     };
-    let lease = held.into_lease().await?;
+    let lease = held.into_lease()?;
     verbs::acquire::hand_out(context, lease, args.json, "acquired").await
 }
 

@@ -104,7 +104,7 @@ async fn waited_out(
             return Err(error);
         }
     }
-    lease = held.into_lease().await?;
+    lease = held.into_lease()?;
     lease.renew(period).await?;
     Ok(lease)
 }

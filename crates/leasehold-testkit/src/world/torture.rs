@@ -287,7 +287,7 @@ impl Actor {
                 drop(held);
             }
             1 => {
-                if let Some(Ok(lease)) = self.call("into lease", held.into_lease()).await {
+                if let Ok(lease) = held.into_lease() {
                     self.leases.push((lease, key));
                 }
             }

@@ -85,7 +85,7 @@ async fn everything(version: EtcdVersion) {
     sleep(SECOND * 5).await;
     assert!(held.is_current());
     // No renewal moves it any more.
-    let mut stopped = held.into_lease().await.unwrap();
+    let mut stopped = held.into_lease().unwrap();
     let mut listing = own.list("team").unwrap();
     let listed = listing.next().await.unwrap().unwrap();
     assert_eq!(listed.name().as_str(), "team/a");
