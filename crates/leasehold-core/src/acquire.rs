@@ -38,6 +38,7 @@ impl Core {
     ) -> Result<(LeaseName, Grant)> {
         let name = LeaseName::new(&request.name).map_err(|error| error.during(operation, None))?;
         let checked = || {
+            self.phase.open()?;
             self.check_period(request.period)?;
             check_details(request.note.as_deref(), request.data.as_deref())?;
             let machine_id = request

@@ -116,7 +116,8 @@ impl Election {
     ///
     /// The work is run as by [`Held::run`]: from the term's begin on, told a grace before its deadline
     /// ([`Term::ending`]), dropped at the deadline. When `shutdown` ends it is told the same way, and dropped if it takes
-    /// longer than [`Election::wind_down`]; then the lease is released, and another candidate leads at once.
+    /// longer than [`Election::wind_down`]; then the lease is released, and another candidate leads at once. So it is when
+    /// the manager is shut down ([`Manager::shutdown`]).
     ///
     /// Dropping the call drops the work, and releases the lease in the background.
     ///
@@ -136,12 +137,15 @@ impl Election {
         loop {
             let held = match select(shutdown.as_mut(), pin!(self.campaign())).await {
                 Either::Left(_) => return Ok(()),
+                Either::Right((Err(_), _)) if self.lock.manager().core.phase.is_closing() => {
+                    return Ok(());
+                }
                 Either::Right((held, _)) => held?,
             };
             let (term, period) = (held.own_term().clone(), held.own_term().period());
             let elected = door.now();
             let stop = async {
-                shutdown.as_mut().await;
+                select(shutdown.as_mut(), pin!(term.winding_down())).await;
                 term.wind_down();
                 // Nobody is at work yet.
                 if term.state() == TermState::Waiting {

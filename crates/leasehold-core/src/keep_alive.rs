@@ -244,7 +244,11 @@ impl Held {
     /// # Errors
     /// As [`Lease::release`], and how the lease was lost if it was.
     pub async fn release(mut self) -> Result<()> {
-        self.stopped()?.release().await
+        // In this order: a shutdown waits for one or the other.
+        let begun = self.core.begin();
+        self.stopped()?;
+        let begun = begun.map_err(|error| error.during("release", Some(self.name())))?;
+        self.core.clone().release(&self.term, begun).await
     }
 
     /// Stops the renewals and gives the lease back as it is.
@@ -252,11 +256,12 @@ impl Held {
     /// # Errors
     /// How the lease was lost, if it was.
     pub fn into_lease(mut self) -> Result<Lease> {
-        self.stopped()
+        self.stopped()?;
+        Ok(Lease::kept(self.core.clone(), self.term.clone()))
     }
 
-    /// The lease, kept alive no more; an error if it is not ours any more in the registry either.
-    fn stopped(&mut self) -> Result<Lease> {
+    /// It is kept alive no more. An error if it is not ours any more in the registry either.
+    fn stopped(&mut self) -> Result<()> {
         let Some(number) = self.number.take() else {
             return Err(self.term.why());
         };
@@ -267,24 +272,28 @@ impl Held {
                 return Err(why);
             }
         }
-        Ok(Lease::kept(self.core.clone(), self.term.clone()))
+        Ok(())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Ok(lease) = self.stopped() else { return };
-        let name = lease.name().clone();
+        let begun = self.core.begin();
+        if self.stopped().is_err() {
+            return;
+        }
+        let name = self.term.name();
         // Somebody may still be at work under this term.
         if self.term.is_viewed() {
             tracing::warn!(%name, "guard dropped while its term is in use: the lease runs out by itself");
             return;
         }
-        self.core.door.spawn(Box::pin(async move {
-            if let Err(error) = lease.release().await {
-                tracing::warn!(%name, %error, "release after drop failed");
+        match begun {
+            Ok(begun) => self.core.depart(self.term.clone(), begun),
+            Err(error) => {
+                tracing::warn!(%name, %error, "guard dropped: the lease runs out by itself");
             }
-        }));
+        }
     }
 }
 

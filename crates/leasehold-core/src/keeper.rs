@@ -66,7 +66,7 @@ impl Keeper {
     pub(crate) fn keep(core: &Arc<Core>, term: &Term, options: &KeepAlive) -> NonZeroU64 {
         let period = options.period.unwrap_or_else(|| term.period());
         term.kept(options, period);
-        let (term, pace) = (term.clone(), Pace::new(core, term, period));
+        let (kept, term, pace) = (term, term.clone(), Pace::new(core, term, period));
         let due = pace.due(&term, core.door.chance());
         let this = &core.keeper;
         let mut all = this.lock();
@@ -78,6 +78,10 @@ impl Keeper {
             core.door.spawn(Box::pin(run(core.clone())));
         } else if is_next {
             this.woken.notify_one();
+        }
+        // In this order: a shutdown that does not see it was seen to begin.
+        if core.phase.is_closing() {
+            kept.wind_down();
         }
         number
     }
@@ -107,6 +111,24 @@ impl Keeper {
         all.rounds.put(&place, due);
         drop(all);
         this.woken.notify_one();
+    }
+
+    /// The terms that are kept alive.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        let all = self.lock();
+        all.rounds.all().map(|kept| kept.term.clone()).collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().rounds.all().len()
+    }
+
+    /// Keeps none alive any more: the terms that were, which run out.
+    pub(crate) fn give_up(&self) -> Vec<Term> {
+        let all = std::mem::replace(&mut self.lock().rounds, Rounds::new());
+        self.woken.notify_one();
+        all.all().map(|kept| kept.term.view()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {

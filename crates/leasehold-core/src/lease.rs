@@ -127,7 +127,9 @@ impl Lease {
     /// As [`Lease::renew`]; [`ErrorKind::Foreign`] for a proxy of a term whose end nobody knows. Where the outcome is
     /// unknown it goes on being resolved until the deadline.
     pub async fn release(self) -> Result<()> {
-        self.core.clone().release(&self.term).await
+        let begun = self.core.begin();
+        let begun = begun.map_err(|error| error.during("release", Some(self.name())))?;
+        self.core.clone().release(&self.term, begun).await
     }
 
     /// Keeps the lease alive in the background until it is released or lost.

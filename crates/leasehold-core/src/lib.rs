@@ -30,11 +30,13 @@ mod pace;
 #[cfg(not(leasehold_shuttle))]
 mod real;
 mod record;
+mod release;
 mod renew;
 mod request;
 mod rounds;
 #[cfg(all(test, leasehold_shuttle))]
 mod schedules;
+mod shutdown;
 mod signals;
 mod status;
 mod sync;

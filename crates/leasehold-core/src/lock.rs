@@ -1,5 +1,6 @@
 //! Waiting one's turn for a lease.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -184,6 +185,16 @@ impl Lock {
     }
 
     async fn wait(&self, at: BootInstant) -> Result<LockAttempt> {
+        let closing = self.manager.core.phase.closing();
+        match select(pin!(closing), pin!(self.wait_open(at))).await {
+            Either::Left((error, _)) => {
+                Err(error.during("acquire", Some(&LeaseName::new(self.name())?)))
+            }
+            Either::Right((waited, _)) => waited,
+        }
+    }
+
+    async fn wait_open(&self, at: BootInstant) -> Result<LockAttempt> {
         let door = &self.manager.core.door;
         let name = LeaseName::new(&self.request.name)?;
         // From before the first try, so that no release falls between.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::builder::Builder;
 use crate::capabilities::Capabilities;
-use crate::door::{Abandoned, Door, DoorExt, Driven, until};
+use crate::door::{Abandoned, Door, Driven, until};
 use crate::election::Election;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::Keeper;
@@ -18,7 +18,9 @@ use crate::lock::Lock;
 use crate::name::{LeaseName, Prefix};
 use crate::names::Names;
 use crate::record::Ended;
+use crate::release::Dropped;
 use crate::request::{Attempt, Displace, Request};
+use crate::shutdown::Phase;
 use crate::status::{Listing, Status, human, shown};
 use crate::store::{Page, Scope, Seen, Store};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
@@ -43,11 +45,12 @@ pub(crate) struct Core {
     pub(crate) batch: Arc<Batch>,
     pub(crate) names: Arc<Names>,
     pub(crate) keeper: Keeper,
+    pub(crate) dropped: Dropped,
     pub(crate) capabilities: Capabilities,
     pub(crate) timeout: Duration,
     pub(crate) machine_id: String,
     vacancies: Mutex<BTreeMap<LeaseName, Vacancy>>,
-    closed: AtomicBool,
+    pub(crate) phase: Phase,
     /// How many operations were begun and have not ended, those included whose turn has not come.
     begun: Arc<AtomicUsize>,
     process: u32,
@@ -209,6 +212,10 @@ impl Manager {
     /// [`ErrorKind::Foreign`] where the record cannot be judged, and as any read.
     pub async fn resume(&self, name: impl AsRef<str>, fence: u64) -> Result<Lease> {
         let name = LeaseName::new(name)?;
+        self.core
+            .phase
+            .open()
+            .map_err(|error| error.during("resume", Some(&name)))?;
         let seen = self.core.get("resume", &name).await?;
         let seen = self
             .core
@@ -274,41 +281,6 @@ impl Manager {
     /// An election: who of many candidates leads.
     pub fn election(&self, name: impl AsRef<str>) -> Election {
         Election::new(self.clone(), name.as_ref())
-    }
-
-    /// Ends the manager: refuses new operations, waits for outstanding changes up to the limit, closes the store.
-    /// Leases that are still held run out.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] where something was still outstanding, or the store not closed, at the limit.
-    /// [`ErrorKind::InvalidInput`] in a forked child.
-    pub async fn shutdown(&self, limit: Duration) -> Result<()> {
-        let core = &self.core;
-        core.own_process()
-            .map_err(|error| error.during("shutdown", None))?;
-        let at = core.door.now().plus(limit);
-        core.closed.store(true, Ordering::SeqCst);
-        let mut pause = Duration::from_millis(1);
-        let outstanding = loop {
-            let outstanding = core.outstanding();
-            if outstanding == 0 || core.door.now() >= at {
-                break outstanding;
-            }
-            core.door.sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
-        };
-        let closed = until(&core.door, at, core.store.close(at)).await;
-        closed
-            .unwrap_or_else(|| {
-                let message = "the store was not closed within the limit";
-                Err(Error::new(ErrorKind::Unavailable, message))
-            })
-            .map_err(|error| error.during("shutdown", None))?;
-        if outstanding > 0 {
-            let message = format!("{outstanding} changes were still outstanding");
-            return Err(Error::new(ErrorKind::Unavailable, message).during("shutdown", None));
-        }
-        Ok(())
     }
 
     /// The machine id of this manager's leases where a request names none.
@@ -400,8 +372,9 @@ impl Core {
             capabilities: store.connected(),
             names: Arc::default(),
             keeper: Keeper::new(),
+            dropped: Dropped::default(),
             vacancies: Mutex::default(),
-            closed: AtomicBool::new(false),
+            phase: Phase::new(),
             begun: Arc::default(),
             process: door.process(),
             timeout,
@@ -427,6 +400,22 @@ impl Core {
         let begun = self
             .begin()
             .map_err(|error| error.during(operation, Some(name)))?;
+        self.drive_begun(begun, operation, name, at, run).await
+    }
+
+    /// The same for an operation that was begun before.
+    pub(crate) async fn drive_begun<T, F>(
+        &self,
+        begun: Begun,
+        operation: &'static str,
+        name: &LeaseName,
+        at: BootInstant,
+        run: impl FnOnce(Progress) -> F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
         let sent = Arc::new(AtomicBool::new(false));
         let progress = sent.clone();
         let driven = Driven::new(&self.door, move |abandoned| {
@@ -457,13 +446,7 @@ impl Core {
     /// Whether the manager may be used, by this process, still.
     pub(crate) fn usable(&self) -> Result<()> {
         self.own_process()?;
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the manager was shut down",
-            ));
-        }
-        Ok(())
+        self.phase.usable()
     }
 
     /// Whether the manager may be used; if so, shutdown waits until what this gives is dropped. In this order: whoever
@@ -476,14 +459,14 @@ impl Core {
     }
 
     /// How many operations were begun, or changes are outstanding.
-    fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.names
             .outstanding()
             .max(self.begun.load(Ordering::SeqCst))
     }
 
     /// Whether this is the process that the manager was made in.
-    fn own_process(&self) -> Result<()> {
+    pub(crate) fn own_process(&self) -> Result<()> {
         if self.door.process() != self.process {
             return Err(Error::new(
                 ErrorKind::InvalidInput,

@@ -99,6 +99,10 @@ mutants! {
         "an ambiguous renewal (an error, but applied) loses the lease"
     Peers KeepAliveAfterRelease "keep-alive-after-release" "One lessee":
         "the keep-alive outlives the release"
+    Contract OneRequestTakesAllTheTime "one-request-takes-all-the-time" "Unknown is not failure, and not success":
+        "a request that hangs takes the time that the next one would have had"
+    Contract ShutdownWaitsForNobody "shutdown-waits-for-nobody" "The lessee stops first":
+        "a shutdown ends the renewals of work that is still being ended"
     Peers InstantForBootClock "instant-for-boot-clock" "The lessee stops first":
         "`Instant` instead of the boot clock"
     Peers WaitFromSend "wait-from-send" "Holding counts from before, waiting from after":

@@ -80,7 +80,7 @@ impl Core {
             self.door.sleep_until(again).await;
             let outcome = self
                 .batch
-                .one(change.clone(), self.request_until(last_send))
+                .one(change.clone(), self.part_until(useful, last_send))
                 .await;
             match known(outcome, attempt, period) {
                 // This send was not applied; the earlier one still may be.
@@ -97,7 +97,22 @@ impl Core {
         let least = now.plus(Duration::from_millis(5));
         now.plus(self.timeout / 2).min(last_send).max(least)
     }
+
+    /// The same for a request that is not the only one in its time: where it hangs, half of what is left is left for the
+    /// next one. Little is not halved, as a slow registry's answers would never be waited for.
+    pub(crate) fn part_until(&self, useful: BootInstant, last_send: BootInstant) -> BootInstant {
+        let now = self.door.now();
+        let left = useful.since(now);
+        if left.is_zero() || mutant(Mutant::OneRequestTakesAllTheTime) {
+            return self.request_until(last_send);
+        }
+        let part = (left / 2).max(LITTLE).min(left);
+        self.request_until(last_send.min(now.plus(part)))
+    }
 }
+
+/// So much is left whole.
+const LITTLE: Duration = Duration::from_millis(250);
 
 /// What the outcome of one send says, or why it says nothing. A refusal whose found record shows this attempt's id is
 /// a success: an earlier send of it was applied.

@@ -1,18 +1,18 @@
-//! Renew and release: the changes a term's own lease makes.
+//! Renew: the change that a term's own lease makes again and again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::belief::{Renewed, Standing, Term};
+use crate::belief::{Renewed, Term};
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lost::Lost;
-use crate::manager::{Core, Vacancy};
+use crate::manager::Core;
 use crate::mutants::{Mutant, mutant};
 use crate::outcome::{Resolved, known, unknown};
-use crate::record::{AttemptId, Body, Ended, EndedHow, Record, check_details};
+use crate::record::{AttemptId, Body, Record, check_details};
 use crate::request::Changes;
-use crate::store::{Applied, Believe, Change, Expect, Outcome, Reopen, Take};
+use crate::store::{Applied, Believe, Change, Expect, Outcome, Take};
 use crate::time::BootInstant;
 
 /// A renewal's place among those of a batch, and its result.
@@ -59,7 +59,7 @@ impl Core {
             let renewal = core.prepare(&term, period, changes, core.door.attempt_id())?;
             progress.sending();
             let change = Change::Take(renewal.take.clone());
-            let until = core.request_until(renewal.deadline);
+            let until = core.renewal_until(&term, &renewal);
             let outcome = core.batch.one(change, until).await;
             let resolved = core.resolve_renewal(&term, &renewal, outcome).await;
             core.renewed(&term, &renewal, resolved).await
@@ -160,14 +160,13 @@ impl Core {
                 }
             }
             let attempts = self.door.attempt_ids(turns.len());
-            let request = self.door.now().plus(self.timeout / 2);
             let mut ready = Vec::with_capacity(turns.len());
             let mut changes = Vec::with_capacity(turns.len());
             for ((place, term, period, turn), attempt) in turns.into_iter().zip(attempts) {
                 let checked = self.check_period(period);
                 match checked.and_then(|()| self.prepare(&term, period, Changes::none(), attempt)) {
                     Ok(renewal) => {
-                        let at = request.min(renewal.deadline);
+                        let at = self.renewal_until(&term, &renewal);
                         changes.push((Change::Take(renewal.take.clone()), at));
                         ready.push((place, term, renewal, turn));
                     }
@@ -261,6 +260,12 @@ impl Core {
         })
     }
 
+    /// Until when its first request may take.
+    fn renewal_until(&self, term: &Term, renewal: &Renewal) -> BootInstant {
+        let useful = term.deadline().unwrap_or(renewal.deadline);
+        self.part_until(useful, renewal.deadline)
+    }
+
     /// A success still helps up to the term's own deadline; later ones are only learnt to be given back.
     async fn resolve_renewal(&self, term: &Term, renewal: &Renewal, outcome: Outcome) -> Resolved {
         match known(outcome, renewal.take.attempt, renewal.take.record.period) {
@@ -340,106 +345,10 @@ impl Core {
             "the renewal succeeded only after the deadline, so the term is over; it was released",
         ))
     }
-
-    pub(crate) async fn release(self: Arc<Self>, term: &Term) -> Result<()> {
-        let name = term.name().clone();
-        let now = self.door.now();
-        let last_send = match term.deadline() {
-            Some(deadline) if deadline > now => deadline,
-            // Of a claim, or of a term that was given up before it ran out in the registry.
-            _ => now.plus(self.timeout),
-        };
-        if term.locked().is_endless_proxy() {
-            return Err(endless().during("release", Some(&name)));
-        }
-        // Belief ends before the release is sent, whatever becomes of it.
-        if !mutant(Mutant::ReleaseEndsBeliefAfterwards) {
-            term.releasing();
-        }
-        let (core, term) = (self.clone(), term.clone());
-        self.drive(
-            "release",
-            &name,
-            BootInstant::NEVER,
-            move |progress| async move {
-                // Whether or not anybody waits for it, it will be sent.
-                progress.sending();
-                let _turn = core.names.turn(term.name()).await;
-                let result = core.released(&term, last_send).await;
-                if mutant(Mutant::ReleaseEndsBeliefAfterwards) {
-                    term.releasing();
-                }
-                result
-            },
-        )
-        .await
-    }
-
-    async fn released(&self, term: &Term, last_send: BootInstant) -> Result<()> {
-        let name = term.name();
-        let (index, body, standing) = {
-            let state = term.locked();
-            (state.index, state.body.clone(), state.standing)
-        };
-        let by = body.machine_id.clone();
-        let fence = Some(term.fence());
-        let (ended, reopen) = match standing {
-            Standing::Handle | Standing::Claim => (
-                Ended {
-                    how: EndedHow::Released,
-                    by,
-                    reason: None,
-                    fence,
-                },
-                Reopen::Now,
-            ),
-            // Not by the granting handle: nobody holds the name until that one can no longer believe.
-            Standing::Proxy => {
-                let reason = Some("released through a fetched lease".into());
-                (
-                    Ended {
-                        how: EndedHow::Broken,
-                        by: Some(self.machine_id.clone()),
-                        reason,
-                        fence,
-                    },
-                    if mutant(Mutant::ProxyReleaseIsClean) {
-                        Reopen::Now
-                    } else {
-                        Reopen::AfterReplaced
-                    },
-                )
-            }
-        };
-        let record = Record::new(body, AttemptId([0; 16]));
-        let vacate = self.vacate(name, index, &record, ended, reopen);
-        let ended = vacate.record.body.ended.clone();
-        match self.resolve(Change::Vacate(vacate), last_send).await {
-            Resolved::Applied(applied) => {
-                // Only what is vacant is worth naming. An acquire that named a tombstone still waited out would be
-                // refused, and a late duplicate of it applied when the wait is over, behind everybody's back.
-                if reopen == Reopen::Now && applied.wait.is_zero() {
-                    let kept = crate::manager::Kept::of(&record);
-                    self.remember(
-                        name,
-                        Vacancy {
-                            index: Some(applied.index),
-                            ended,
-                            kept,
-                        },
-                    );
-                }
-                Ok(())
-            }
-            Resolved::Refused(found) => Err(self.moved(name, index, found)),
-            Resolved::NotApplied(error) => Err(error),
-            Resolved::Unknown(error) => Err(unknown(error, "treat it as held until it runs out")),
-        }
-    }
 }
 
 /// The error for a fetched lease that leasehold did not write.
-fn endless() -> Error {
+pub(crate) fn endless() -> Error {
     Error::new(
         ErrorKind::Foreign,
         "it was only fetched, and nobody knows when its term ends: whoever knows its lessee to be dead resumes it, or \

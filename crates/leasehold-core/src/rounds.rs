@@ -61,6 +61,10 @@ impl<T> Rounds<T> {
         self.kept.get_mut(place).map(|(kept, _)| kept)
     }
 
+    pub(crate) fn all(&self) -> impl ExactSizeIterator<Item = &T> {
+        self.kept.values().map(|(kept, _)| kept)
+    }
+
     /// It is due then. Whether it is the next that is.
     pub(crate) fn put(&mut self, place: &Place, due: Due) -> bool {
         let Some((_, slot)) = self.kept.get_mut(place) else {

@@ -104,13 +104,22 @@ impl Term {
     }
 
     /// Ends a grace before the deadline ([`KeepAlive::grace`](crate::KeepAlive::grace)), when the term is lost, or when its
-    /// owner wants the work to end ([`Election::lead_until`](crate::Election::lead_until)): time to stop. A renewal that succeeds meanwhile puts it off. Cancel-safe.
+    /// owner wants the work to end ([`Election::lead_until`](crate::Election::lead_until), [`Manager::shutdown`](crate::Manager::shutdown)): time to stop. A renewal that succeeds meanwhile puts it off. Cancel-safe.
     pub async fn ending(&self) {
         self.once(|state, now| match (state.at(now).0, state.deadline()) {
             (TermState::Lost, _) => Ok(()),
             _ if state.winds_down() => Ok(()),
             (_, Some(deadline)) if deadline.since(now) <= state.grace() => Ok(()),
             (_, deadline) => Err(deadline.map_or(BootInstant::NEVER, |at| at.minus(state.grace()))),
+        })
+        .await;
+    }
+
+    /// Ends when those at work are to end, whatever is left.
+    pub(crate) async fn winding_down(&self) {
+        self.once(|state, _| match state.winds_down() {
+            true => Ok(()),
+            false => Err(BootInstant::NEVER),
         })
         .await;
     }

@@ -124,7 +124,8 @@ fn a_success_after_failures_ends_the_hurry() {
 fn a_success_known_late_is_followed_soon_but_not_at_once() {
     let world = world(3);
     world.sim.block_on(async {
-        let late = SECOND * 60;
+        // Just before it would be sent again.
+        let late = SECOND * 79 / 2;
         let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
         world.faulty.then(Fault::DelayReply(late));
         world.sleep(PERIOD).await;
@@ -135,8 +136,8 @@ fn a_success_known_late_is_followed_soon_but_not_at_once() {
     });
     let world = self::world(4);
     world.sim.block_on(async {
-        // The renewal ends belief sooner than the grant did, and is known a fifth of a second before.
-        let (short, left) = (SECOND * 12, SECOND / 5);
+        // The renewal ends belief sooner than the grant did, and is known a moment before.
+        let (short, left) = (MOMENT * 240, MOMENT * 4);
         let lease = world.take("x", PERIOD).await;
         let held = lease.keep_alive(KeepAlive::new().period(short));
         world.faulty.then(Fault::DelayReply(short - left));

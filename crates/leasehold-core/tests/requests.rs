@@ -167,7 +167,11 @@ fn a_change_that_waited_in_vain_is_not_sent() {
             world.door.sleep_until(begin).await;
             let error = lease.renew(period).await.unwrap_err();
             let took = world.door.now().since(begin);
-            assert!(took >= period && took < period + moment / 2, "{took:?}");
+            // Half of it is left for another try.
+            assert!(
+                took >= period / 2 && took < period / 2 + moment / 4,
+                "{took:?}"
+            );
             error.kind()
         };
         let renewals = async {

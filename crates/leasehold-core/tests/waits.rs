@@ -211,7 +211,7 @@ fn a_forked_child_sends_nothing() {
         refused(manager.lock("d").acquire_within(SECOND).await.map(drop));
         refused(manager.list("").unwrap().next().await.map(drop));
         refused(manager.watch("a").unwrap().next().await.map(drop));
-        refused(manager.shutdown(SECOND).await);
+        refused(manager.shutdown(SECOND).await.map(drop));
         assert_eq!(faulty.sent().len(), sent);
     });
 }
