@@ -447,6 +447,12 @@ impl State {
         Error::new(ErrorKind::Expired, message).with_lost(lost)
     }
 
+    /// Since when renewals are sent in vain, and what the last one failed with.
+    pub(crate) fn failing(&self) -> Option<(BootInstant, Option<String>)> {
+        let (since, error) = self.vain.as_ref()?;
+        Some((*since, error.as_ref().map(ToString::to_string)))
+    }
+
     /// Since when its work has made no progress, where that is too long at an instant.
     pub(crate) fn stalled(&self, now: BootInstant) -> Option<BootInstant> {
         if mutant(Mutant::StuckWorkIsRenewed) {

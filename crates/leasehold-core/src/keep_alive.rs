@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use tracing::Instrument;
 
 use crate::belief::Term;
 use crate::door::Driven;
@@ -178,6 +179,8 @@ impl Held {
     /// watch its own clone of the term. Work that blocks its thread is not interrupted: it has to ask
     /// [`Term::check`], and hand on the fence.
     ///
+    /// What the work logs by `tracing` is in a span `term`, with the lease's name and fence.
+    ///
     /// Dropping the call drops the work, and the guard after it.
     ///
     /// # Errors
@@ -214,7 +217,9 @@ impl Held {
                 if !mutant(Mutant::ActsBeforeItsBegin) && term.begun().await.is_err() {
                     std::future::pending::<()>().await;
                 }
-                work(term.view()).await
+                let span = tracing::info_span!("term", name = %term.name(), fence = term.fence());
+                let work = span.in_scope(|| work(term.view()));
+                work.instrument(span).await
             };
             match select(ended.as_mut(), pin!(work)).await {
                 Either::Left((Some(lost), _)) => Err(lost),

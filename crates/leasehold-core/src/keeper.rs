@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use futures_util::future::{join, select};
 use tokio::sync::{Notify, mpsc};
+use tracing::Instrument;
 
 use crate::belief::Term;
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind};
 use crate::keep_alive::KeepAlive;
 use crate::manager::{Core, Manager};
+use crate::meters::{Meters, Renewal};
 use crate::mutants::{Mutant, mutant};
 use crate::pace::Pace;
 use crate::renew::Settled;
 use crate::rounds::{Place, Rounds};
 use crate::sync::{Mutex, MutexGuard};
+use crate::time::BootInstant;
 
 /// How many rounds are under way at most: where requests hang, others must not wait for them.
 const MOST_IN_FLIGHT: u32 = 4;
@@ -41,6 +44,15 @@ struct All {
 struct Kept {
     term: Term,
     pace: Pace,
+}
+
+impl All {
+    /// It is kept alive no more.
+    fn take(&mut self, core: &Core, place: &Place) -> Option<Kept> {
+        let taken = self.rounds.remove(place);
+        core.meters.kept(self.rounds.all().len());
+        taken
+    }
 }
 
 /// A lease that is to be renewed with others.
@@ -73,6 +85,7 @@ impl Keeper {
         let name = term.name().clone();
         let (number, is_next) = all.rounds.add(&name, Kept { term, pace }, due);
         let start = !std::mem::replace(&mut all.running, true);
+        core.meters.kept(all.rounds.all().len());
         drop(all);
         if start {
             core.door.spawn(Box::pin(run(core.clone())));
@@ -89,7 +102,11 @@ impl Keeper {
     /// Keeps it alive no more. What is under way still reaches its term.
     pub(crate) fn stop(core: &Arc<Core>, term: &Term, number: NonZeroU64) {
         let place = (term.name().clone(), number);
-        let stopped = core.keeper.lock().rounds.remove(&place);
+        let stopped = core.keeper.lock().take(core, &place);
+        if stopped.is_some() && term.is_over() {
+            // It was lost, and its guard is quicker than its next renewal.
+            tell(core, term);
+        }
         // Where it was the last one the task ends.
         core.keeper.woken.notify_one();
         if let (true, Some(kept)) = (mutant(Mutant::KeepAliveAfterRelease), stopped) {
@@ -125,8 +142,9 @@ impl Keeper {
     }
 
     /// Keeps none alive any more: the terms that were, which run out.
-    pub(crate) fn give_up(&self) -> Vec<Term> {
+    pub(crate) fn give_up(&self, meters: &Meters) -> Vec<Term> {
         let all = std::mem::replace(&mut self.lock().rounds, Rounds::new());
+        meters.kept(0);
         self.woken.notify_one();
         all.all().map(|kept| kept.term.view()).collect()
     }
@@ -156,7 +174,13 @@ async fn run(core: Arc<Core>) {
         is_over: false,
     };
     let core = &core;
+    let mut counted = BootInstant::ZERO;
     loop {
+        let now = core.door.now();
+        if core.meters.is_on() && now.since(counted) >= Duration::from_secs(1) {
+            counted = now;
+            core.meters.at_risk(core.health().at_risk());
+        }
         let woken = core.keeper.woken.notified();
         let next = {
             let mut all = core.keeper.lock();
@@ -190,7 +214,7 @@ fn start(core: &Arc<Core>) {
         };
         let term = kept.term.clone();
         if term.is_over() {
-            all.rounds.remove(&place);
+            all.take(core, &place);
             lost.push(term);
             continue;
         }
@@ -208,18 +232,21 @@ fn start(core: &Arc<Core>) {
     drop(all);
     if !round.is_empty() {
         let under_way = UnderWay(core.clone());
-        core.door.spawn(Box::pin(renew(under_way, round)));
+        let span = tracing::debug_span!("leasehold", operation = "renew", leases = round.len());
+        core.door
+            .spawn(Box::pin(renew(under_way, round).instrument(span)));
     }
     for stuck in stuck {
         core.door.spawn(Box::pin(stuck));
     }
     for term in lost {
-        tell(&term);
+        tell(core, &term);
     }
 }
 
-fn tell(term: &Term) {
+fn tell(core: &Core, term: &Term) {
     let error = term.why();
+    core.meters.lost(error.lost());
     tracing::warn!(name = %term.name(), fence = term.fence(), %error, "lease lost");
     term.end(error);
 }
@@ -283,6 +310,7 @@ struct Open {
     round: Vec<Option<Renewing>>,
     /// The same for all of a round, so that they stay together.
     jitter: f64,
+    began: BootInstant,
     failed: usize,
 }
 
@@ -290,6 +318,7 @@ impl Open {
     fn new(core: Arc<Core>, round: Vec<Renewing>) -> Self {
         Self {
             jitter: core.door.chance(),
+            began: core.door.now(),
             core,
             round: round.into_iter().map(Some).collect(),
             failed: 0,
@@ -302,22 +331,28 @@ impl Open {
         };
         let Renewing { place, term, .. } = renewing;
         let core = &self.core;
+        let took = core.door.now().since(self.began);
         let mut all = core.keeper.lock();
         let Some(kept) = all.rounds.get_mut(&place) else {
             // Its guard has gone meanwhile.
             return;
         };
         match &result {
-            Ok(()) => kept.pace.succeeded(core, &term),
+            Ok(()) => {
+                core.meters.renewal(Renewal::Renewed, took);
+                kept.pace.succeeded(core, &term);
+            }
             Err(error) if is_final(error) => {
-                all.rounds.remove(&place);
+                all.take(core, &place);
                 drop(all);
                 term.end(error.duplicate());
-                tell(&term);
+                core.meters.renewal(Renewal::Lost, took);
+                tell(core, &term);
                 core.keeper.woken.notify_one();
                 return;
             }
             Err(error) => {
+                core.meters.renewal(Renewal::Failed, took);
                 kept.pace.failed(core.door.now());
                 self.failed += 1;
                 let failures = kept.pace.failures;

@@ -47,6 +47,7 @@ impl Lease {
         );
         let term = Term::new(core.door.clone(), name, fence, state);
         term.granted(begin, deadline);
+        core.meters.granted();
         Self {
             core,
             term,

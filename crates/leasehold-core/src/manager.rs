@@ -6,6 +6,8 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::batch::Batch;
 use crate::builder::Builder;
 use crate::capabilities::Capabilities;
@@ -15,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::lock::Lock;
+use crate::meters::Meters;
 use crate::name::{LeaseName, Prefix};
 use crate::names::Names;
 use crate::record::Ended;
@@ -46,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) names: Arc<Names>,
     pub(crate) keeper: Keeper,
     pub(crate) dropped: Dropped,
+    pub(crate) meters: Meters,
     pub(crate) capabilities: Capabilities,
     pub(crate) timeout: Duration,
     pub(crate) machine_id: String,
@@ -373,6 +377,7 @@ impl Core {
             names: Arc::default(),
             keeper: Keeper::new(),
             dropped: Dropped::default(),
+            meters: Meters::new(|| store.location()),
             vacancies: Mutex::default(),
             phase: Phase::new(),
             begun: Arc::default(),
@@ -423,10 +428,12 @@ impl Core {
                 abandoned,
                 sent: progress,
             });
-            async move {
+            let span = tracing::debug_span!("leasehold", operation, %name);
+            let driven = async move {
                 let _begun = begun;
                 run.await
-            }
+            };
+            driven.instrument(span)
         });
         let at = at.min(self.door.now().plus(self.timeout));
         let result = match until(&self.door, at, driven).await {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
+use tracing::Instrument;
+
 use crate::belief::{Standing, Term};
 use crate::error::Result;
 use crate::manager::{Begun, Core, Kept, Vacancy};
@@ -184,7 +186,9 @@ async fn depart_all(core: Arc<Core>) {
             }
             queue.waiting.drain(..count).collect()
         };
-        depart_some(&core, departing).await;
+        let leases = departing.len();
+        let span = tracing::debug_span!("leasehold", operation = "release", leases);
+        depart_some(&core, departing).instrument(span).await;
     }
 }
 
@@ -235,14 +239,17 @@ async fn depart_some(core: &Arc<Core>, departing: Vec<Departing>) {
             // Likewise what takes longer to be known.
             Err(unknown) => {
                 let own = core.clone();
-                core.door.spawn(Box::pin(async move {
+                let name = lease.term.name().clone();
+                let span = tracing::debug_span!("leasehold", operation = "release", %name);
+                let resolving = async move {
                     let _turn = turn;
                     let (change, at) = (Change::Vacate(vacate.clone()), lease.last_send);
                     let outcome = crate::store::Outcome::Unknown(unknown);
                     let resolved = own.resolve_from(outcome, change, at, at).await;
                     let learnt = own.learn_release(&lease.term, &vacate, resolved);
                     departed(lease, learnt);
-                }));
+                };
+                core.door.spawn(Box::pin(resolving.instrument(span)));
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::belief::{Renewed, Term};
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
@@ -188,7 +190,9 @@ impl Core {
                     };
                 // What takes longer must not hold up the others.
                 let (core, results) = (self.clone(), results.clone());
-                self.door.spawn(Box::pin(async move {
+                let span =
+                    tracing::debug_span!("leasehold", operation = "renew", name = %term.name());
+                let resolving = async move {
                     let _turn = turn;
                     let result = match unsettled {
                         Ok(index) => core.too_late(&term, &renewal, index).await,
@@ -198,7 +202,8 @@ impl Core {
                         }
                     };
                     drop(results.send((place, result)));
-                }));
+                };
+                self.door.spawn(Box::pin(resolving.instrument(span)));
             }
         }
     }

@@ -108,7 +108,7 @@ impl Manager {
                 .await;
         }
         core.phase.reach(CLOSED);
-        let left = core.keeper.give_up();
+        let left = core.keeper.give_up(&core.meters);
         let outstanding = self.until_none(at, || core.outstanding()).await;
         let closed = until(&core.door, at, core.store.close(at)).await;
         closed
