@@ -1,6 +1,7 @@
 //! Many leases, all of them kept alive by one process: what that costs, and whether any of them is ever renewed late.
 //!
-//! `cargo bench -p leasehold-benches --bench held [-- memory|sqlite]`; each store in a process of its own.
+//! `cargo bench -p leasehold-benches --bench held [-- memory|sqlite|etcd]`; each store in a process of its own. etcd needs the
+//! server that scripts/setup installs.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,19 +17,27 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt};
 use leasehold::{
     Attempt, Door, Held, KeepAlive, Manager, MemoryStore, RealDoor, Request, TermState,
 };
 use leasehold_benches::{processor_time, resident_kib};
+use leasehold_testkit::servers::{Etcd, EtcdVersion};
 
 const PERIOD: Duration = Duration::from_secs(10);
-const STORES: [&str; 2] = ["memory", "sqlite"];
+/// With how many leases.
+const STORES: [(&str, usize); 3] = [("memory", 100_000), ("sqlite", 100_000), ("etcd", 10_000)];
+/// Of a record that is only to be there.
+const SHORT: Duration = Duration::from_secs(3);
+/// How many are acquired at a time.
+const TASKS: usize = 64;
 /// For how long it is looked on.
 const STEADY: Duration = Duration::from_secs(30);
 
 fn main() {
     if let Ok(store) = std::env::var("LEASEHOLD_BENCH_HELD") {
-        return hold(&store);
+        let (store, count) = STORES.into_iter().find(|(name, _)| *name == store).unwrap();
+        return hold(store, count);
     }
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     // A mere check that it runs: `cargo test --benches`.
@@ -38,7 +47,7 @@ fn main() {
     {
         return;
     }
-    let stores = STORES.iter().filter(|store| {
+    let stores = STORES.iter().map(|(store, _)| store).filter(|store| {
         let none = chosen.iter().all(|arg| arg.starts_with('-'));
         none || chosen.iter().any(|arg| arg == *store)
     });
@@ -49,20 +58,24 @@ fn main() {
     }
 }
 
-fn hold(store: &str) {
-    let count: usize =
-        std::env::var("LEASEHOLD_BENCH_COUNT").map_or(100_000, |n| n.parse().unwrap());
+fn hold(store: &str, count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
+    let mut server = None;
     let manager = match store {
         "memory" => {
             let door: Arc<dyn Door> = RealDoor::on(runtime.handle().clone());
             let store = Arc::new(MemoryStore::new(door.clone()));
             Manager::builder(store, door).build().unwrap()
+        }
+        "etcd" => {
+            let etcd = server.insert(Etcd::start(EtcdVersion::V3_7));
+            let url = format!("etcd://{}/held", etcd.address());
+            runtime.block_on(leasehold::open(&url)).unwrap()
         }
         _ => {
             let path = folder.path().join("leases.db");
@@ -72,31 +85,33 @@ fn hold(store: &str) {
         }
     };
     let name = |i: usize| format!("shards/{i:06}");
-    let take = async |i: usize, period: Duration| match manager
-        .try_acquire(Request::new(name(i), period))
-        .await
-        .unwrap()
-    {
-        Attempt::Acquired(lease) => lease,
-        Attempt::Busy(busy) => panic!("{busy}"),
+    let take = async |i: usize, period: Duration| {
+        loop {
+            let request = Request::new(name(i), period);
+            match manager.try_acquire(request).await.unwrap() {
+                Attempt::Acquired(lease) => return lease,
+                // It is still running out.
+                Attempt::Busy(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
     };
     // The store's own: its records, once they have been written.
     runtime.block_on(async {
-        for i in 0..count {
-            drop(take(i, Duration::from_secs(1)).await);
-        }
+        let written = stream::iter(0..count).for_each_concurrent(TASKS, async |i| {
+            drop(take(i, SHORT).await);
+        });
+        written.await;
     });
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(SHORT * 2);
     let before = resident_kib();
     let began = Instant::now();
     let held: Vec<Held> = runtime.block_on(async {
-        let mut held = Vec::with_capacity(count);
-        for i in 0..count {
-            // As they come, in no order of the rows.
+        // As they come, in no order of the rows.
+        let taken = stream::iter(0..count).map(async |i| {
             let lease = take(i * 7919 % count, PERIOD).await;
-            held.push(lease.keep_alive(KeepAlive::new()));
-        }
-        held
+            lease.keep_alive(KeepAlive::new())
+        });
+        taken.buffer_unordered(TASKS).collect().await
     });
     let taken = began.elapsed();
     std::thread::sleep(PERIOD);
