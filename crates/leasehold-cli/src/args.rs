@@ -44,6 +44,8 @@ Examples:
   Who holds what:
     leasehold list
     leasehold get deploy --json
+  Which outages a period survives, and what it costs:
+    leasehold plan --period 30s --leases 1000
 ";
 
 fn after_long_help() -> String {
@@ -139,6 +141,8 @@ pub(crate) enum Verb {
     Watch(Watch),
     /// Check whether the term of a fence still stands
     Check(Check),
+    /// Show what a period comes to: outages, take-overs, requests
+    Plan(Plan),
 }
 
 /// What a lessee says about itself.
@@ -394,6 +398,46 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Computes, by what the store declares as it is connected, and holds nothing. Bounds for leases that are kept alive, by \
+`leasehold run` or the library: tolerated is at least so much, whenever an outage begins; a take-over lasts at most so \
+long, for who waits already. `run` itself tells its command to end no later than a second before the deadline.\n\n\
+Settings that are not safe are refused with exit status 64.")]
+pub(crate) struct Plan {
+    /// How long a grant lasts
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub(crate) period: Duration,
+    /// How many leases
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) leases: u64,
+    /// How long before the deadline the work is told to stop [default: a tenth of the period]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) grace: Option<Duration>,
+    /// How long a successor waits on purpose after a term that did not end clean
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) delay: Option<Duration>,
+    /// How long a request takes
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) round_trip: Option<Duration>,
+    /// The manager's time-out, in a program of your own: a request waits for its answer for half of it
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// What a request costs, in any currency
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub(crate) price: Option<f64>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(price) if (0.0..f64::INFINITY).contains(&price) => Ok(price),
+        _ => Err("a price is a number, not below zero: 0.0000004".into()),
+    }
+}
+
 fn name(text: &str) -> leasehold::Result<LeaseName> {
     LeaseName::new(text)
 }
@@ -468,6 +512,10 @@ mod tests {
             "leasehold watch",
             "leasehold watch a --prefix b",
             "leasehold check x",
+            "leasehold plan --period 15",
+            "leasehold plan --price nan",
+            "leasehold plan --price -1",
+            "leasehold plan --leases -1",
         ] {
             let words = line.split(' ');
             assert!(Args::try_parse_from(words).is_err(), "{line}");

@@ -102,6 +102,7 @@ async fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Get(args) => verbs::look::get(context, args).await,
         Verb::List(args) => verbs::look::list(context, args).await,
         Verb::Check(args) => verbs::look::check(context, args).await,
+        Verb::Plan(args) => verbs::plan::plan(context, args).await,
         Verb::Watch(args) => verbs::watch::watch(context, args).await,
     }
 }

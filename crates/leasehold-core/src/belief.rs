@@ -20,6 +20,7 @@ use crate::record::Body;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tenure::TermState;
 use crate::time::BootInstant;
+use crate::timing;
 
 /// A shared view of one term: cheap to clone, and to ask from any task while the handle is being renewed.
 ///
@@ -347,7 +348,7 @@ impl Term {
     pub(crate) fn kept(&self, options: &KeepAlive, period: Duration) {
         let now = self.shared.door.now();
         let mut state = self.locked();
-        state.grace = options.grace.unwrap_or(period / 10);
+        state.grace = options.grace.unwrap_or_else(|| timing::grace(period));
         state.progress = options.progress_within.map(|limit| (limit, now));
         if let Some(limit) = options.max_hold {
             state.last = now.plus(limit);
@@ -478,7 +479,7 @@ impl State {
     fn deadlined(&mut self, now: BootInstant, deadline: BootInstant) {
         self.granted_until = deadline;
         self.deadline = deadline.min(self.last);
-        self.at_risk = now.plus(deadline.since(now) / 2);
+        self.at_risk = now.plus(timing::half(deadline.since(now)));
     }
 
     fn end(&mut self, now: BootInstant) {

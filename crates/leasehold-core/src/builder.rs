@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Core, Manager};
 use crate::record::check_machine_id;
 use crate::store::Store;
+use crate::timing::TIMEOUT;
 
 /// Makes a [`Manager`].
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Builder {
             store,
             door,
             machine_id: None,
-            timeout: Duration::from_secs(10),
+            timeout: TIMEOUT,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a store can do and what it assumes, said by its code.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::mutants::{Mutant, mutant};
@@ -48,6 +49,12 @@ impl Capabilities {
             scope: Reach::Process,
             batch: 1000,
         }
+    }
+
+    /// The periods that it grants: its own bounds, and those of leases anywhere.
+    #[must_use]
+    pub fn periods(&self) -> RangeInclusive<Duration> {
+        self.least_period.max(MIN_PERIOD)..=self.greatest_period.min(MAX_PERIOD)
     }
 
     /// How much earlier than the granted period the lessee stops, so that it stops first however the clocks drift.

@@ -45,6 +45,7 @@ mod sync;
 mod take_over;
 mod tenure;
 mod time;
+mod timing;
 mod watch;
 
 pub use belief::Term;
@@ -76,4 +77,5 @@ pub use store::Store;
 pub use take_over::TakeOver;
 pub use tenure::TermState;
 pub use time::{BootInstant, MAX_PERIOD, MIN_PERIOD};
+pub use timing::{Requests, Timing, TimingSettings};
 pub use watch::{Event, Watch};

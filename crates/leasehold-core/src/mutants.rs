@@ -143,6 +143,8 @@ mutants! {
         "the native lease of an unresolved steal is revoked"
     Contract StealTtlTooShort "steal-ttl-too-short" "A broken term is waited out":
         "a steal's native lease is shorter than its wait"
+    Contract StealKeepsNativeLease "steal-keeps-native-lease" "The fence":
+        "a steal that is not waited out stays on the native lease of the term that it replaced, so that the protected side takes one for the other"
     Contract TombstoneTtlTooShort "tombstone-ttl-too-short" "A broken term is waited out":
         "a tombstone's native lease is shorter than its wait"
     Contract OneDeadLeaseSinksTheBatch "one-dead-lease-sinks-the-batch" "Unknown is not failure, and not success":
@@ -151,6 +153,10 @@ mutants! {
         "no margin between belief and period where clocks drift"
     Contract StealKeepsFence "steal-keeps-fence" "The fence":
         "a steal keeps the fence"
+    Contract FenceAdmitsSmaller "fence-admits-smaller" "The fence":
+        "the protected side admits a fence that is smaller than one it has seen"
+    Contract RefusedUpdateAdmits "refused-update-admits" "The fence":
+        "an update of no row counts as admitted by the protected side"
     Contract RenewDropsFence "renew-drops-fence" "The fence":
         "a renewal does not write the fence along"
     Contract InheritedWaitDropped "inherited-wait-dropped" "A broken term is waited out":

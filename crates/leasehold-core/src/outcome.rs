@@ -9,6 +9,7 @@ use crate::mutants::{Mutant, mutant};
 use crate::record::AttemptId;
 use crate::store::{Applied, Change, Expect, Outcome, Seen};
 use crate::time::BootInstant;
+use crate::timing::{request_limit, request_part};
 
 /// What became of a change, after all that could be done to find out.
 #[derive(Debug)]
@@ -95,7 +96,9 @@ impl Core {
     pub(crate) fn request_until(&self, last_send: BootInstant) -> BootInstant {
         let now = self.door.now();
         let least = now.plus(Duration::from_millis(5));
-        now.plus(self.timeout / 2).min(last_send).max(least)
+        now.plus(request_limit(self.timeout))
+            .min(last_send)
+            .max(least)
     }
 
     /// The same for a request that is not the only one in its time: where it hangs, half of what is left is left for the
@@ -106,13 +109,9 @@ impl Core {
         if left.is_zero() || mutant(Mutant::OneRequestTakesAllTheTime) {
             return self.request_until(last_send);
         }
-        let part = (left / 2).max(LITTLE).min(left);
-        self.request_until(last_send.min(now.plus(part)))
+        self.request_until(last_send.min(now.plus(request_part(left))))
     }
 }
-
-/// So much is left whole.
-const LITTLE: Duration = Duration::from_millis(250);
 
 /// What the outcome of one send says, or why it says nothing. A refusal whose found record shows this attempt's id is
 /// a success: an earlier send of it was applied.

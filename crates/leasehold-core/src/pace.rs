@@ -5,11 +5,7 @@ use std::time::Duration;
 use crate::belief::{Standing, Term};
 use crate::manager::Core;
 use crate::time::BootInstant;
-
-/// How much of the period passes from one renewal to the next.
-const PART: u32 = 3;
-/// The least pause, so that nothing is asked for in a circle.
-const LEAST: Duration = Duration::from_millis(1);
+use crate::timing::{SHORTEST_PAUSE, half, interval, jittered};
 
 /// The pace of one lease's renewals.
 #[derive(Clone, Debug)]
@@ -45,7 +41,9 @@ impl Pace {
     pub(crate) fn succeeded(&mut self, core: &Core, term: &Term) {
         self.failures = 0;
         // Soon where it was known late, but never without a pause.
-        let pause = (self.period / 40).min(term.left() / 2).max(LEAST);
+        let pause = (self.period / 40)
+            .min(half(term.left()))
+            .max(SHORTEST_PAUSE);
         self.earliest = core.door.now().plus(pause);
         self.renewed = asked(core, term);
     }
@@ -71,16 +69,16 @@ impl Pace {
                 ripe: deadline,
             };
         }
-        let part = period / PART;
+        let part = interval(period);
         let pause = match self.failures {
             0 => part,
             n => (period / 40)
-                .max(LEAST)
+                .max(SHORTEST_PAUSE)
                 .saturating_mul(1 << n.min(6))
                 .min(part),
         };
-        let half = (deadline.since(self.renewed) / 2).max(LEAST);
-        let pause = pause.mul_f64(0.9 + 0.1 * jitter).min(half);
+        let half = half(deadline.since(self.renewed)).max(SHORTEST_PAUSE);
+        let pause = jittered(pause, jitter).min(half);
         let at = self.renewed.plus(pause).max(self.earliest).min(deadline);
         let ripe = match self.failures {
             0 => self.renewed.plus(pause / 2).max(self.earliest).min(at),

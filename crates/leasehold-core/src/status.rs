@@ -208,16 +208,18 @@ pub(crate) struct Human(Duration);
 
 impl fmt::Display for Human {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let round = |unit: Duration| {
-            let whole = self.0.as_nanos().div_ceil(unit.as_nanos()) * unit.as_nanos();
-            jiff::SignedDuration::from_nanos_i128(i128::try_from(whole).unwrap_or(i128::MAX))
-        };
         let unit = if self.0 >= Duration::from_secs(10) {
             Duration::from_secs(1)
         } else {
             Duration::from_millis(1)
         };
-        write!(f, "{:#}", round(unit))
+        let whole = self.0.as_nanos().div_ceil(unit.as_nanos()) * unit.as_nanos();
+        let whole = i128::try_from(whole).unwrap_or(i128::MAX);
+        // What is more than it counts in would make it panic.
+        match i64::try_from(whole / 1_000_000_000) {
+            Ok(_) => write!(f, "{:#}", jiff::SignedDuration::from_nanos_i128(whole)),
+            Err(_) => f.write_str("for ever"),
+        }
     }
 }
 
@@ -251,5 +253,18 @@ mod tests {
             shown("a\u{1b}[2Jb\u{202E}").to_string(),
             "a\\u{1b}[2Jb\\u{202e}"
         );
+    }
+
+    #[test]
+    fn every_length_can_be_shown() {
+        for (length, text) in [
+            (Duration::from_micros(1), "1ms"),
+            (Duration::from_millis(10_001), "11s"),
+            (crate::time::MAX_PERIOD, "87840h"),
+            (Duration::from_secs(i64::MAX.unsigned_abs() + 1), "for ever"),
+            (Duration::MAX, "for ever"),
+        ] {
+            assert_eq!(human(length).to_string(), text);
+        }
     }
 }

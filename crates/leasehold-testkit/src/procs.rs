@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
+
 const NUMBER: &str = "LEASEHOLD_TESTKIT_CHILD";
 const INPUT: &str = "LEASEHOLD_TESTKIT_INPUT";
 const COUNT: &str = "LEASEHOLD_TESTKIT_CHILDREN";
@@ -63,6 +65,19 @@ impl Me {
         // One write a line, so that a kill leaves whole lines.
         let line = format!("{line}\n");
         file.write_all(line.as_bytes()).expect("written");
+    }
+
+    /// Stops this process as SIGSTOP does, in the midst of its work, until the parent lets it go on. Once a child.
+    ///
+    /// # Panics
+    /// Where the kernel refuses.
+    pub fn stop_here(&self) {
+        kill_process(getpid(), Signal::STOP).expect("this process");
+        // Another thread may take the signal, so that this one runs on for a moment: it does nothing then.
+        let go = go(&self.output);
+        while !go.exists() {
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until all the children have come here, so that none begins before the last has been started.
@@ -130,6 +145,11 @@ pub fn spawn(test: &str, count: usize, input: &str) -> Children {
     children
 }
 
+/// What is there when the child with this output may go on.
+fn go(output: &Path) -> PathBuf {
+    output.with_extension("go")
+}
+
 fn output(folder: &Path, number: usize) -> PathBuf {
     folder.join(number.to_string())
 }
@@ -150,6 +170,30 @@ impl Children {
     #[must_use]
     pub fn ids(&self) -> Vec<u32> {
         self.children.iter().map(Child::id).collect()
+    }
+
+    /// Waits until one of them has [stopped itself](Me::stop_here).
+    ///
+    /// # Panics
+    /// Where it ends instead, or the kernel does not know.
+    pub fn wait_stopped(&self, number: usize) {
+        let what = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let pid = Pid::from_child(&self.children[number]);
+        let status = waitid(WaitId::Pid(pid), what).expect("a child of ours");
+        assert!(
+            status.is_some_and(|status| status.stopped()),
+            "child {number} ended before it stopped"
+        );
+    }
+
+    /// Lets one of them go on.
+    ///
+    /// # Panics
+    /// Where the kernel refuses.
+    pub fn cont(&self, number: usize) {
+        std::fs::write(go(&output(&self.folder, number)), "").expect("the children's folder");
+        let pid = Pid::from_child(&self.children[number]);
+        kill_process(pid, Signal::CONT).expect("a child of ours");
     }
 
     /// Kills one of them, as a crash does.

@@ -2,6 +2,7 @@
 
 // The store knows etcd by a small trait, `api::Api`; the test kit simulates a cluster behind it.
 pub mod api;
+pub mod fence;
 pub mod keys;
 
 mod apply;

@@ -125,9 +125,16 @@ impl Table {
         };
         let want = seconds(take.hold);
         let moving = self.attempt(take, now, false).native.is_some();
+        // The protected side tells terms apart by their native leases: each begins on another one, a theft from oneself
+        // and without a wait included. Its fence is larger than the index that it replaces.
+        let begins = if mutant(Mutant::StealKeepsNativeLease) {
+            false
+        } else {
+            take.record.fence.is_some_and(|fence| fence > index)
+        };
         let stays = self.own(&take.name, index).filter(|held| {
             let fits = held.native.asked == want || (now < wait_until && held.native.asked > want);
-            take.believe == Believe::Now && fits && !moving
+            take.believe == Believe::Now && fits && !moving && !begins
         });
         let (id, ttl, keep, attach) = match stays {
             Some(held) => (held.native.id, held.native.ttl, true, Attach::Same),

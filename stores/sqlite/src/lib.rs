@@ -1,5 +1,7 @@
 #![doc = include_str!("../docs.md")]
 
+pub mod fence;
+
 mod config;
 mod fault;
 mod machine;

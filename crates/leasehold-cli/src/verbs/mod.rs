@@ -3,6 +3,7 @@
 pub(crate) mod acquire;
 pub(crate) mod displace;
 pub(crate) mod look;
+pub(crate) mod plan;
 pub(crate) mod renew;
 pub(crate) mod watch;
 

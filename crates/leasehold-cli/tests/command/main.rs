@@ -12,6 +12,7 @@ mod child;
 #[cfg(feature = "etcd")]
 mod cluster;
 mod loss;
+mod plan;
 mod scripts;
 mod signals;
 mod support;

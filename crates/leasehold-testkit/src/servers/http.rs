@@ -12,11 +12,25 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// # Errors
 /// Where there is no answer within seconds, or not the status 200.
 pub fn get(server: SocketAddr, path: &str) -> io::Result<String> {
+    ask(server, "GET", path, "")
+}
+
+/// The body of the answer to `POST path` with this body, by plain HTTP.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(server: SocketAddr, path: &str, body: &str) -> io::Result<String> {
+    ask(server, "POST", path, body)
+}
+
+fn ask(server: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     // 1.0: the body ends with the connection, in one piece.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n")?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {length}");
+    write!(stream, "{head}\r\n\r\n{body}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

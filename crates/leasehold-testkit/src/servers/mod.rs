@@ -21,6 +21,7 @@ mod etcd;
 mod folder;
 mod http;
 mod ports;
+mod postgres;
 mod process;
 mod proxy;
 
@@ -28,7 +29,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use etcd::{Etcd, EtcdCluster, EtcdOptions, EtcdVersion};
-pub use http::get;
+pub use http::{get, post};
+pub use postgres::Postgres;
 pub use process::Process;
 pub use proxy::{Proxy, Way};
 

@@ -22,11 +22,22 @@ impl Process {
     /// # Panics
     /// Where it cannot be started.
     pub fn start(program: &Path, args: impl IntoIterator<Item: AsRef<OsStr>>, log: &Path) -> Self {
+        let flags = ["--pdeathsig".to_owned(), "KILL".to_owned()];
+        Self::start_with(&flags, program, args, log)
+    }
+
+    /// The same with other flags of `setpriv`: as which user, and what signal it gets when this process ends.
+    pub(super) fn start_with(
+        flags: &[String],
+        program: &Path,
+        args: impl IntoIterator<Item: AsRef<OsStr>>,
+        log: &Path,
+    ) -> Self {
         let log = File::options().create(true).append(true).open(log);
         let log = log.expect("the server's log");
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL"])
+            .args(flags)
             .arg(program)
             .args(args)
             .env_clear()
@@ -50,6 +61,11 @@ impl Process {
     /// Where the kernel does not know.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_some()
+    }
+
+    /// SIGQUIT, which ends a PostgreSQL at once and lets it take its shared memory away.
+    pub(super) fn quit(&self) {
+        self.signal(Signal::QUIT);
     }
 
     /// SIGSTOP. Once this returns it has stopped, or has ended.
