@@ -123,7 +123,7 @@ async fn take(manager: &Manager, name: &str) -> Lease {
     let request = Request::new(name, PERIOD);
     match manager.try_acquire(request).await.unwrap() {
         Attempt::Acquired(lease) => lease,
-        Attempt::Busy(busy) => panic!("{busy}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -91,7 +91,7 @@ fn hold(store: &str, count: usize) {
             match manager.try_acquire(request).await.unwrap() {
                 Attempt::Acquired(lease) => return lease,
                 // It is still running out.
-                Attempt::Busy(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     };

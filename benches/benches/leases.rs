@@ -77,7 +77,7 @@ async fn take(manager: &Manager, name: &str) -> Lease {
         .unwrap()
     {
         Attempt::Acquired(lease) => lease,
-        Attempt::Busy(busy) => panic!("{busy}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Result, Unstructured};
-use leasehold_core::{AttemptId, Body, Ended, EndedHow, MAX_INDEX, Origin, Record};
+use leasehold_core::{AttemptId, Body, Ended, EndedHow, MAX_INDEX, Origin, Ran, Record};
 use serde_json::{Map, Value};
 
 pub fn check(data: &[u8]) {
@@ -56,6 +56,14 @@ fn record(input: &mut Unstructured<'_>) -> Result<Record> {
         })?,
         policy: option(input, |input| text(input, 40))?,
         closed: option(input, time)?,
+        ran: option(input, |input| {
+            let by = text(input, 40)?;
+            Ok(Ran {
+                by,
+                at: time(input)?,
+            })
+        })?,
+        delay: rounded(length(input)?),
         unconfirmed: input.arbitrary()?,
         ended: option(input, ended)?,
         unknown: unknown(input)?,

@@ -108,6 +108,8 @@ fn kept(data: &[u8], record: &Record) {
         "data",
         "policy",
         "closed",
+        "ran",
+        "delay",
         "unconfirmed",
         "ended",
     ];
@@ -150,6 +152,7 @@ fn left_alone(data: &[u8], record: &Record) {
             record: grant,
             same_body: false,
             believe: Believe::Now,
+            durable: false,
             hold: Duration::from_secs(1),
         };
         let outcomes = store

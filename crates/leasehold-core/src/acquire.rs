@@ -1,7 +1,7 @@
 //! Acquire, steal, break: the changes that begin or end a term from outside.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,10 +10,9 @@ use crate::manager::{Core, Kept, Progress, Vacancy, over};
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::outcome::{Resolved, shows, unknown};
-use crate::record::{
-    Body, Ended, EndedHow, MAX_INDEX, Origin, Record, check_details, check_machine_id,
-};
-use crate::request::{Attempt, Busy, Displace, Request};
+use crate::record::{Body, Ended, EndedHow, MAX_INDEX, Origin, Ran, Record, check_details};
+use crate::request::{Attempt, Busy, Displace};
+use crate::slot::{Skipped, Slot};
 use crate::status::{Status, shown};
 use crate::store::{Applied, Believe, Change, Expect, Reopen, Seen, Take, Vacate};
 use crate::time::BootInstant;
@@ -27,39 +26,19 @@ pub(crate) struct Grant {
     pub(crate) note: Option<String>,
     pub(crate) data: Option<bytes::Bytes>,
     pub(crate) policy: Option<String>,
+    pub(crate) delay: Duration,
+    pub(crate) slot: Option<Slot>,
+}
+
+/// What a sent grant needs to be told or given back.
+struct Asked {
+    take: Take,
+    sent: BootInstant,
+    /// What the record that it replaces had to hand on: a grant that nobody takes up leaves no other slot closed.
+    before: Kept,
 }
 
 impl Core {
-    /// Refuses bad input before anything is sent.
-    pub(crate) fn check(
-        &self,
-        operation: &'static str,
-        request: Request,
-    ) -> Result<(LeaseName, Grant)> {
-        let name = LeaseName::new(&request.name).map_err(|error| error.during(operation, None))?;
-        let checked = || {
-            self.phase.open()?;
-            self.check_period(request.period)?;
-            check_details(request.note.as_deref(), request.data.as_deref())?;
-            let machine_id = request
-                .machine_id
-                .unwrap_or_else(|| self.machine_id.clone());
-            check_machine_id(&machine_id)?;
-            Ok(Grant {
-                machine_id,
-                version: request.version,
-                period: request.period,
-                note: request.note,
-                data: request.data,
-                policy: request.take_over.policy(),
-            })
-        };
-        match checked() {
-            Ok(grant) => Ok((name, grant)),
-            Err(error) => Err(Error::during(error, operation, Some(&name))),
-        }
-    }
-
     /// Acquire: names the vacancy it saw, and learns of it from the refusal where there was another.
     pub(crate) async fn take_vacant(
         self: Arc<Self>,
@@ -68,7 +47,7 @@ impl Core {
         progress: &Progress,
     ) -> Result<Attempt> {
         let _turn = self.names.turn(&name).await;
-        let mut vacancy = self.vacancy(&name);
+        let (mut vacancy, mut found) = (self.vacancy(&name), false);
         // A blind patch looks first, and then compares nothing.
         if mutant(Mutant::BlindAcquire)
             && let Some(seen) = self.get("acquire", &name).await?
@@ -79,21 +58,28 @@ impl Core {
         }
         loop {
             progress.awaited()?;
-            let body = Arc::new(grant.body(&self, vacancy.ended.clone(), &vacancy.kept));
-            let (take, sent) = self.take(
+            if let Some(skipped) = grant.skipped(&name, &vacancy, self.door.wall()) {
+                if found {
+                    return Ok(Attempt::Skipped(skipped));
+                }
+                // Another run may have closed the slot for less since this was remembered.
+                vacancy = Vacancy::default();
+            }
+            let asked = self.take(
                 &name,
                 &grant,
-                body,
+                (vacancy.ended.clone(), vacancy.kept.clone()),
                 Expect::Vacant(vacancy.index),
                 Believe::Now,
                 None,
-            );
+            )?;
             progress.sending();
-            let last_send = self.deadline(sent, grant.period, None);
-            match self.resolve(Change::Take(take.clone()), last_send).await {
+            let last_send = self.deadline(asked.sent, grant.period, None);
+            let change = Change::Take(asked.take.clone());
+            match self.resolve(change, last_send).await {
                 Resolved::Applied(applied) => {
                     return self
-                        .taken(name, take, sent, applied, progress)
+                        .taken(name, asked, applied, progress)
                         .await
                         .map(Attempt::Acquired);
                 }
@@ -110,11 +96,11 @@ impl Core {
                     if vacancy.index == Some(seen.index) {
                         self.door.sleep(Duration::from_millis(1)).await;
                     }
-                    vacancy = Vacancy::of(&seen);
+                    (vacancy, found) = (Vacancy::of(&seen), true);
                 }
                 Resolved::NotApplied(error) => return Err(error),
                 Resolved::Unknown(error) => {
-                    self.fence_off(&name, &take).await;
+                    self.fence_off(&name, &asked).await;
                     return Err(unknown(
                         error,
                         "if it was, it runs out by itself within a period",
@@ -146,29 +132,29 @@ impl Core {
         } else {
             Believe::AfterReplaced
         };
-        let body = Arc::new(grant.body(&self, Some(ended), &Kept::of(&seen.record)));
         // Larger than every index and fence that the replaced term and its predecessors ever showed.
         let fence = if mutant(Mutant::StealKeepsFence) {
             seen.fence()
         } else {
             seen.index + 1
         };
-        let (take, sent) = self.take(
+        let asked = self.take(
             &name,
             &grant,
-            body,
+            (Some(ended), Kept::of(&seen.record)),
             Expect::Index(seen.index),
             believe,
             Some(fence),
-        );
+        )?;
         progress.sending();
-        let last_send = self.deadline(sent, grant.period, None);
-        match self.resolve(Change::Take(take.clone()), last_send).await {
-            Resolved::Applied(applied) => self.taken(name, take, sent, applied, progress).await,
+        let last_send = self.deadline(asked.sent, grant.period, None);
+        let change = Change::Take(asked.take.clone());
+        match self.resolve(change, last_send).await {
+            Resolved::Applied(applied) => self.taken(name, asked, applied, progress).await,
             Resolved::Refused(found) => Err(self.moved(&name, displace.index, found)),
             Resolved::NotApplied(error) => Err(error),
             Resolved::Unknown(error) => {
-                self.fence_off(&name, &take).await;
+                self.fence_off(&name, &asked).await;
                 Err(unknown(
                     error,
                     "if it was, it runs out by itself within a period",
@@ -198,7 +184,8 @@ impl Core {
         } else {
             Reopen::AfterReplaced
         };
-        let vacate = self.vacate(&name, seen.index, &seen.record, ended, reopen);
+        let kept = Kept::of(&seen.record);
+        let vacate = self.vacate(&name, seen.index, kept, ended, reopen);
         progress.sending();
         let last_send = self.door.now().plus(self.timeout);
         let record = vacate.record.clone();
@@ -275,11 +262,11 @@ impl Core {
     async fn taken(
         self: Arc<Self>,
         name: LeaseName,
-        take: Take,
-        sent: BootInstant,
+        asked: Asked,
         applied: Applied,
         progress: &Progress,
     ) -> Result<Lease> {
+        let Asked { take, sent, before } = asked;
         // Read after the success is known; what is left of the wait counts from here.
         let known = self.door.now();
         let begin = if mutant(Mutant::BeginBeforeSuccessKnown) {
@@ -301,14 +288,14 @@ impl Core {
         let fence = take.record.fence.unwrap_or(own);
         if progress.is_abandoned() {
             if !mutant(Mutant::AbandonedAcquireNotGivenBack) {
-                self.give_back(&name, applied.index, &take.record, fence)
+                self.give_back(&name, applied.index, &take.record, fence, before)
                     .await;
             }
             return Err(Error::new(ErrorKind::Unavailable, "given up"));
         }
         if self.door.now() >= deadline {
             if !mutant(Mutant::LateSuccessNotGivenBack) {
-                self.give_back(&name, applied.index, &take.record, fence)
+                self.give_back(&name, applied.index, &take.record, fence, before)
                     .await;
             }
             return Err(Error::new(
@@ -332,7 +319,8 @@ impl Core {
 
     /// A grant stayed unknown, and the time for sending it again is over. If it was applied after all it is given back;
     /// if an acquire could still be applied later, the vacancy that it names is made to move on.
-    async fn fence_off(&self, name: &LeaseName, take: &Take) {
+    async fn fence_off(&self, name: &LeaseName, asked: &Asked) {
+        let Asked { take, before, .. } = asked;
         let at = self.door.now().plus(self.timeout);
         let mut pause = Duration::from_millis(20);
         let seen = loop {
@@ -348,7 +336,10 @@ impl Core {
             && shows(seen, take.attempt)
         {
             let fence = seen.fence();
-            return self.give_back(name, seen.index, &take.record, fence).await;
+            let before = before.clone();
+            return self
+                .give_back(name, seen.index, &take.record, fence, before)
+                .await;
         }
         if mutant(Mutant::AcquireAppliedAfterReRead) {
             return;
@@ -364,7 +355,8 @@ impl Core {
         again.record.attempt = Some(attempt);
         let last_send = self.door.now().plus(self.timeout.min(take.hold));
         if let Resolved::Applied(applied) = self.resolve(Change::Take(again), last_send).await {
-            self.give_back(name, applied.index, &take.record, applied.index)
+            let before = before.clone();
+            self.give_back(name, applied.index, &take.record, applied.index, before)
                 .await;
         }
     }
@@ -376,30 +368,39 @@ impl Core {
         index: u64,
         record: &Record,
         fence: u64,
+        kept: Kept,
     ) {
+        let kept = if mutant(Mutant::GivenBackClosesSlot) {
+            Kept::of(record)
+        } else {
+            kept
+        };
         let ended = Ended {
             how: EndedHow::Released,
             by: record.body.machine_id.clone(),
             reason: None,
             fence: Some(fence),
         };
-        let vacate = self.vacate(name, index, record, ended, Reopen::Now);
+        let vacate = self.vacate(name, index, kept, ended, Reopen::Now);
         let last_send = self.door.now().plus(self.timeout);
         let resolved = self.resolve(Change::Vacate(vacate), last_send).await;
         tracing::debug!(%name, index, ?resolved, "gave back a grant that came too late");
     }
 
-    /// A grant to be sent, and when it is first handed to the driver.
+    /// A grant to be sent, as handed to the driver for the first time now.
     fn take(
         &self,
         name: &LeaseName,
         grant: &Grant,
-        body: Arc<Body>,
+        (ended, before): (Option<Ended>, Kept),
         expect: Expect,
         believe: Believe,
         fence: Option<u64>,
-    ) -> (Take, BootInstant) {
+    ) -> Result<Asked> {
         let attempt = self.door.attempt_id();
+        let wall = self.door.wall();
+        let after = grant.closes(wall, &before)?;
+        let body = Arc::new(grant.body(wall, ended, after));
         let period = Some(grant.period);
         let record = Record {
             fence,
@@ -407,19 +408,17 @@ impl Core {
             ..Record::new(body, attempt)
         };
         let sent = self.door.now();
-        let hold = grant.period;
-        (
-            Take {
-                name: name.clone(),
-                attempt,
-                expect,
-                record,
-                same_body: false,
-                believe,
-                hold,
-            },
-            sent,
-        )
+        let take = Take {
+            name: name.clone(),
+            attempt,
+            expect,
+            record,
+            same_body: false,
+            believe,
+            hold: grant.period.saturating_add(grant.delay),
+            durable: grant.slot.is_some(),
+        };
+        Ok(Asked { take, sent, before })
     }
 
     /// The tombstone that ends a grant.
@@ -427,15 +426,23 @@ impl Core {
         &self,
         name: &LeaseName,
         index: u64,
-        record: &Record,
+        kept: Kept,
         ended: Ended,
         reopen: Reopen,
     ) -> Vacate {
         let attempt = self.door.attempt_id();
-        let kept = Kept::of(record);
+        let kept = if mutant(Mutant::ReleaseReopensSlot) {
+            Kept {
+                closed: None,
+                ..kept
+            }
+        } else {
+            kept
+        };
         let body = Body {
             needs: 1,
             closed: kept.closed,
+            ran: kept.ran,
             unknown: kept.unknown,
             ended: Some(ended),
             ..Body::default()
@@ -490,18 +497,45 @@ impl Core {
 }
 
 impl Grant {
-    fn body(&self, core: &Core, ended: Option<Ended>, kept: &Kept) -> Body {
+    /// Why this request is refused although the name is vacant: its slot is closed.
+    fn skipped(&self, name: &LeaseName, vacancy: &Vacancy, wall: SystemTime) -> Option<Skipped> {
+        let until = vacancy.kept.closed?;
+        self.slot?.is_closed(name, until, wall).then(|| Skipped {
+            name: name.clone(),
+            until,
+            wall,
+            ran: vacancy.kept.ran.clone(),
+            ended: vacancy.ended.clone(),
+        })
+    }
+
+    /// What the grant hands on: which slot is closed by it, or was closed before.
+    fn closes(&self, wall: SystemTime, before: &Kept) -> Result<Kept> {
+        let mut kept = before.clone();
+        if let Some(slot) = self.slot {
+            kept.closed = Some(slot.closes(wall)?);
+            kept.ran = Some(Ran {
+                by: self.machine_id.clone(),
+                at: wall,
+            });
+        }
+        Ok(kept)
+    }
+
+    fn body(&self, wall: SystemTime, ended: Option<Ended>, kept: Kept) -> Body {
         Body {
             machine_id: Some(self.machine_id.clone()),
             version: self.version,
             needs: 1,
-            since: Some(core.door.wall()),
+            since: Some(wall),
             note: self.note.clone(),
             data: self.data.clone(),
             policy: self.policy.clone(),
+            delay: self.delay,
             ended,
             closed: kept.closed,
-            unknown: kept.unknown.clone(),
+            ran: kept.ran,
+            unknown: kept.unknown,
             ..Body::default()
         }
     }
@@ -512,6 +546,7 @@ impl Kept {
         match record.origin {
             Origin::Leasehold => Self {
                 closed: record.body.closed,
+                ran: record.body.ran.clone(),
                 unknown: if mutant(Mutant::UnknownFieldsDropped) {
                     serde_json::Map::new()
                 } else {

@@ -490,14 +490,19 @@ impl State {
     /// How long a renewal keeps the name taken; none where it must not be renewed. *Not early*: a proxy's renewal
     /// never ends the term sooner than the granting handle, which knows nothing of it, may believe.
     pub(crate) fn hold(&self, period: Duration) -> Option<Duration> {
+        let delayed = if mutant(Mutant::RenewalDropsDelay) {
+            period
+        } else {
+            period.saturating_add(self.body.delay)
+        };
         match self.standing {
             Standing::Proxy => {
                 if mutant(Mutant::ProxyRenewCutsShort) {
-                    return Some(period);
+                    return Some(delayed);
                 }
-                Some(self.left?.max(period))
+                Some(self.left?.max(delayed))
             }
-            Standing::Handle | Standing::Claim => Some(period),
+            Standing::Handle | Standing::Claim => Some(delayed),
         }
     }
 

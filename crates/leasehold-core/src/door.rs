@@ -84,6 +84,9 @@ pub(crate) async fn until<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
+        if at == BootInstant::NEVER {
+            return Poll::Pending;
+        }
         timer
             .get_or_insert_with(|| door.sleep_until(at))
             .as_mut()

@@ -84,6 +84,12 @@ impl Election {
         self.with(|lock| lock.take_over(policy))
     }
 
+    /// How much longer than its period the lease keeps the name taken, after a term whose end was not clean:
+    /// [`Request::delay`](crate::Request::delay).
+    pub fn delay(self, delay: Duration) -> Self {
+        self.with(|lock| lock.delay(delay))
+    }
+
     /// How the lease is kept alive while it is led.
     pub fn keep_alive(self, options: KeepAlive) -> Self {
         self.with(|lock| lock.keep_alive(options))

@@ -18,6 +18,7 @@ use crate::lost::Lost;
 use crate::manager::Core;
 use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
+use crate::record::Ended;
 use crate::request::Changes;
 use crate::tenure::TermState;
 use crate::time::BootInstant;
@@ -113,6 +114,12 @@ impl Held {
     #[must_use]
     pub fn term(&self) -> Term {
         self.term.view()
+    }
+
+    /// How the previous term ended: see [`Term::ended`].
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.term.ended()
     }
 
     /// Whether the lease is ours now, without I/O: see [`Term::is_current`].

@@ -51,7 +51,10 @@ impl Lease {
         Self {
             core,
             term,
-            time_remaining: applied.granted.max(applied.wait),
+            time_remaining: applied
+                .granted
+                .saturating_add(record.body.delay)
+                .max(applied.wait),
         }
     }
 
@@ -212,10 +215,10 @@ impl Lease {
         self.term.locked().body.note.clone()
     }
 
-    /// How the previous term ended, where that is known.
+    /// How the previous term ended: see [`Term::ended`].
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        self.term.locked().body.ended.clone()
+        self.term.ended()
     }
 
     /// The name.

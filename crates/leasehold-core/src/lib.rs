@@ -12,6 +12,7 @@ mod batch;
 mod belief;
 mod builder;
 mod capabilities;
+mod checks;
 mod door;
 mod election;
 mod error;
@@ -19,6 +20,7 @@ mod health;
 mod keep_alive;
 mod keeper;
 mod lease;
+mod line;
 mod lock;
 mod lost;
 mod manager;
@@ -40,12 +42,14 @@ mod rounds;
 mod schedules;
 mod shutdown;
 mod signals;
+mod slot;
 mod status;
 mod sync;
 mod take_over;
 mod tenure;
 mod time;
 mod timing;
+mod wait;
 mod watch;
 
 pub use belief::Term;
@@ -67,11 +71,12 @@ pub use observed::Observed;
 pub use real::RealDoor;
 pub use record::{
     AttemptId, Body, Ended, EndedHow, MAX_DATA_BYTES, MAX_INDEX, MAX_MACHINE_ID_BYTES,
-    MAX_NOTE_BYTES, Origin, READER_VERSION, Record, check_machine_id,
+    MAX_NOTE_BYTES, Origin, READER_VERSION, Ran, Record, check_machine_id,
 };
 pub use register::MemoryRegister;
 pub use request::{Attempt, Busy, Changes, Displace, Request};
 pub use signals::Signals;
+pub use slot::Skipped;
 pub use status::{Listing, Status};
 pub use store::Store;
 pub use take_over::TakeOver;

@@ -5,23 +5,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use futures_util::stream::StreamExt;
 
-use crate::door::{DoorExt, until};
-use crate::error::{Error, ErrorKind, Result};
+use crate::door::DoorExt;
+use crate::error::{Error, Result};
 use crate::keep_alive::{Held, KeepAlive};
 use crate::lease::Lease;
-use crate::manager::{Manager, Vacancy};
+use crate::manager::Manager;
 use crate::name::LeaseName;
 use crate::request::{Attempt, Busy, Displace, Request};
-use crate::status::Status;
-use crate::store::Scope;
+use crate::slot::{Skipped, Slot};
 use crate::take_over::TakeOver;
 use crate::time::BootInstant;
 
 /// A lock on a name: a lease that is waited for, and kept alive while it is held. Made by [`Manager::lock`].
 ///
-/// Waiters are woken when the name becomes vacant. No order among them is promised.
+/// Those who wait for a name in one manager stand in a line: they are served in the order in which they began to wait, each
+/// with its own request, and only the first of them watches the name and asks the registry, however long the line is. Between
+/// managers, and so between processes, no order is promised: whoever asks first once the name is vacant has it. Whoever has
+/// just released a name and waits for it again lets the other processes go first: it pauses for as long as it has held the
+/// name, 20 ms at most. [`Lock::try_acquire`] stands in no line and does not pause.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Lock {
@@ -38,14 +40,14 @@ pub enum LockAttempt {
     Held(Held),
     /// Somebody holds it: by whom, since when, until when. Its `Display` is the sentence a log wants.
     Busy(Busy),
+    /// Nobody holds it, but it has had its run in this slot: only with [`Lock::once_per`].
+    Skipped(Skipped),
 }
 
+/// How often somebody who waits for the next slot looks at the wall clock.
+const LOOK: Duration = Duration::from_secs(30);
 /// The period of a lock where none is given.
 const PERIOD: Duration = Duration::from_secs(15);
-/// The least time for the first try.
-const FIRST_TRY: Duration = Duration::from_secs(1);
-/// The net under lost notifications: a waiter tries again this often.
-const RE_TRY: Duration = Duration::from_secs(30);
 
 impl Lock {
     pub(crate) fn new(manager: Manager, name: &str) -> Self {
@@ -93,6 +95,35 @@ impl Lock {
         self
     }
 
+    /// How much longer than its period the lease keeps the name taken, after a term whose end was not clean:
+    /// [`Request::delay`].
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.request = self.request.delay(delay);
+        self
+    }
+
+    /// Once per slot: a grant closes the name, to all who ask with a `once_per`, for nine tenths of this period from its
+    /// beginning on, however the run ends: by a release, by expiry, with a crash or a reboot of everything. Nine tenths,
+    /// because whoever starts a job once in a period does so with some jitter. Whoever comes while the name is vacant but closed
+    /// gets [`LockAttempt::Skipped`], except by [`Lock::acquire`], which waits for the next slot. While a run goes on the
+    /// name is busy, as ever. Whoever asks without a `once_per` is not refused by it, and leaves the slot as it is. For jobs that
+    /// several machines start at the same time: 1 ms to 3,660 days.
+    ///
+    /// All who ask for one name should say the same period: the last run's counts, to each as far as the bound below lets it.
+    ///
+    /// It is policy, by wall clocks, and protects nothing: two runs are nine tenths of the period apart, less what the wall
+    /// clocks of the two machines differ. A record that claims to be closed for more than two of the asker's own periods was
+    /// written by a clock that was far ahead, or for a longer period, and does not count; so no clock closes a slot for longer
+    /// than that. A clock that has been set back closes it for that much longer, up to the same bound.
+    ///
+    /// A grant that nobody takes up (the call was dropped, or its answer came too late) opens the slot again as it is given
+    /// back; where nobody could learn what became of it, it stays closed. A store that may lose the last writes when the
+    /// power fails puts the grant on disk before it is told.
+    pub fn once_per(mut self, period: Duration) -> Self {
+        self.request = self.request.once_per(period);
+        self
+    }
+
     /// How the lease is kept alive while it is held.
     pub fn keep_alive(mut self, options: KeepAlive) -> Self {
         self.keep_alive = options;
@@ -107,6 +138,10 @@ impl Lock {
         &self.request.name
     }
 
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
     /// Tries once.
     ///
     /// # Errors
@@ -115,6 +150,7 @@ impl Lock {
         let busy = match self.manager.try_acquire(self.request.clone()).await? {
             Attempt::Acquired(lease) => return Ok(self.held(lease)),
             Attempt::Busy(busy) => busy,
+            Attempt::Skipped(skipped) => return Ok(LockAttempt::Skipped(skipped)),
         };
         self.taken_over(busy).await
     }
@@ -124,9 +160,17 @@ impl Lock {
     }
 
     /// Takes the lease from whoever holds it, where the policy says so.
-    async fn taken_over(&self, busy: Busy) -> Result<LockAttempt> {
+    pub(crate) async fn taken_over(&self, busy: Busy) -> Result<LockAttempt> {
         let (policy, version) = (self.request.take_over, self.request.version);
-        if !policy.takes(version, &busy.status) {
+        // Whoever holds it has its run in this slot.
+        let closed = busy.status.closed();
+        let is_closed = |once_per| {
+            let wall = self.manager.core.door.wall();
+            let slot = Slot::new(once_per)?;
+            Ok::<_, Error>(closed.is_some_and(|until| slot.is_closed(busy.name(), until, wall)))
+        };
+        let has_run = self.request.once_per.map_or(Ok(false), is_closed)?;
+        if has_run || !policy.takes(version, &busy.status) {
             return Ok(LockAttempt::Busy(busy));
         }
         let reason = format!("take-over by {}: version {version}", policy.as_str());
@@ -139,54 +183,33 @@ impl Lock {
         }
     }
 
-    /// Waits for the lock, at most for a while; then the answer says who holds it.
+    /// Waits for the lock, at most for a while; then the answer says who holds it, as far as this manager's line has learnt.
+    /// However short the while, one try is made where nobody of this manager waits already.
     ///
-    /// Cancel-safe: a dropped call leaves nothing behind.
+    /// Cancel-safe: a dropped call leaves the line, and what was asked for is given back.
     ///
     /// # Errors
     /// As [`Manager::acquire_lease`]; failures that may pass (the registry cannot be reached) are tried again while
     /// there is time.
     pub async fn acquire_within(&self, limit: Duration) -> Result<LockAttempt> {
         let at = self.manager.core.door.now().plus(limit);
-        self.wait(at).await
+        self.while_open(self.wait(at)).await
     }
 
-    /// Waits for the lock as long as it takes.
+    /// Waits for the lock as long as it takes, with [`Lock::once_per`] also for the next slot.
     ///
-    /// Cancel-safe: a dropped call leaves nothing behind.
+    /// Cancel-safe: a dropped call leaves the line, and what was asked for is given back.
     ///
     /// # Errors
     /// As [`Lock::acquire_within`].
     pub async fn acquire(&self) -> Result<Held> {
-        loop {
-            if let LockAttempt::Held(held) = self.wait(BootInstant::NEVER).await? {
-                return Ok(held);
-            }
-        }
+        self.while_open(self.wait_for_ever()).await
     }
 
-    /// One try of somebody who waits. Whoever was woken looks first: a read costs the registry less than a change that it
-    /// refuses, and tells which vacancy is to be named.
-    async fn try_again(&self, name: &LeaseName, first: &mut bool) -> Result<LockAttempt> {
-        if std::mem::take(first) {
-            return self.try_acquire().await;
-        }
-        let core = &self.manager.core;
-        if let Some(seen) = core.get("acquire", name).await? {
-            let judged = seen.record.judged();
-            judged.map_err(|error| error.during("acquire", Some(name)))?;
-            if !seen.is_vacant() {
-                let status = Status::new(name.clone(), seen);
-                return self.taken_over(Busy { status }).await;
-            }
-            core.remember(name, Vacancy::of(&seen));
-        }
-        self.try_acquire().await
-    }
-
-    async fn wait(&self, at: BootInstant) -> Result<LockAttempt> {
+    /// Until the manager is being shut down.
+    async fn while_open<T>(&self, waiting: impl Future<Output = Result<T>>) -> Result<T> {
         let closing = self.manager.core.phase.closing();
-        match select(pin!(closing), pin!(self.wait_open(at))).await {
+        match select(pin!(closing), pin!(waiting)).await {
             Either::Left((error, _)) => {
                 Err(error.during("acquire", Some(&LeaseName::new(self.name())?)))
             }
@@ -194,65 +217,16 @@ impl Lock {
         }
     }
 
-    async fn wait_open(&self, at: BootInstant) -> Result<LockAttempt> {
-        let door = &self.manager.core.door;
-        let name = LeaseName::new(&self.request.name)?;
-        // From before the first try, so that no release falls between.
-        let mut signals = self
-            .manager
-            .core
-            .store
-            .watch(Scope::Name(name.clone()))
-            .fuse();
-        let mut pause = Duration::from_millis(10);
-        // However short the wait, one try is made in earnest.
-        let mut bound = at.max(door.now().plus(FIRST_TRY));
-        let (mut holder, mut first) = (None, true);
+    async fn wait_for_ever(&self) -> Result<Held> {
         loop {
-            let tried = until(door, bound, self.try_again(&name, &mut first)).await;
-            bound = at;
-            let tried = tried.unwrap_or_else(|| match holder.take() {
-                // The last answer that there was time for.
-                Some(busy) => Ok(LockAttempt::Busy(busy)),
-                None => {
-                    let message = "the registry did not answer within the time to wait; what was asked for is given back";
-                    Err(Error::new(ErrorKind::Unavailable, message).during("acquire", Some(&name)))
+            match self.wait(BootInstant::NEVER).await? {
+                LockAttempt::Held(held) => return Ok(held),
+                LockAttempt::Busy(_) => {}
+                LockAttempt::Skipped(skipped) => {
+                    let door = &self.manager.core.door;
+                    // Wall clocks are set now and then, so not all of it at once.
+                    door.sleep(skipped.left().min(LOOK)).await;
                 }
-            });
-            holder = match &tried {
-                Ok(LockAttempt::Busy(busy)) => Some(busy.clone()),
-                _ => None,
-            };
-            let (answer, wake) = match tried {
-                Ok(LockAttempt::Busy(busy)) => {
-                    pause = Duration::from_millis(10);
-                    let left = busy.left().unwrap_or(RE_TRY).min(RE_TRY);
-                    (Ok(LockAttempt::Busy(busy)), door.now().plus(left))
-                }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        // Expired: it was granted, and that was known too late. It was given back.
-                        ErrorKind::Unavailable | ErrorKind::OutcomeUnknown | ErrorKind::Expired
-                    ) =>
-                {
-                    let wake = door.now().plus(pause.mul_f64(0.5 + door.chance()));
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                    self.manager.core.usable()?;
-                    (Err(error), wake)
-                }
-                other => return other,
-            };
-            if door.now() >= at {
-                return answer;
-            }
-            let timer = door.sleep_until(wake.min(at));
-            match (select(signals.next(), timer).await, &answer) {
-                // After a failure only the pause helps, and a closed store's stream is over.
-                (Either::Left((_, timer)), Err(_)) | (Either::Left((None, timer)), Ok(_)) => {
-                    timer.await
-                }
-                _ => {}
             }
         }
     }

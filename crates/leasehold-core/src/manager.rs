@@ -16,18 +16,19 @@ use crate::election::Election;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::Keeper;
 use crate::lease::Lease;
+use crate::line::Lines;
 use crate::lock::Lock;
 use crate::meters::Meters;
 use crate::name::{LeaseName, Prefix};
 use crate::names::Names;
-use crate::record::Ended;
+use crate::record::{Ended, Ran};
 use crate::release::Dropped;
 use crate::request::{Attempt, Displace, Request};
 use crate::shutdown::Phase;
-use crate::status::{Listing, Status, human, shown};
+use crate::status::{Listing, Status, shown};
 use crate::store::{Page, Scope, Seen, Store};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::time::{BootInstant, MAX_PERIOD, MIN_PERIOD};
+use crate::time::BootInstant;
 use crate::watch::Watch;
 
 /// The way to a registry's leases: get, acquire, steal, and what goes beyond. Cheap to clone; clones share one
@@ -50,6 +51,7 @@ pub(crate) struct Core {
     pub(crate) keeper: Keeper,
     pub(crate) dropped: Dropped,
     pub(crate) meters: Meters,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) capabilities: Capabilities,
     pub(crate) timeout: Duration,
     pub(crate) machine_id: String,
@@ -72,6 +74,7 @@ pub(crate) struct Vacancy {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) closed: Option<std::time::SystemTime>,
+    pub(crate) ran: Option<Ran>,
     pub(crate) unknown: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -128,7 +131,7 @@ impl Manager {
             .await?
         {
             Attempt::Acquired(lease) => Ok(Some(lease)),
-            Attempt::Busy(_) => Ok(None),
+            Attempt::Busy(_) | Attempt::Skipped(_) => Ok(None),
         }
     }
 
@@ -378,6 +381,7 @@ impl Core {
             keeper: Keeper::new(),
             dropped: Dropped::default(),
             meters: Meters::new(|| store.location()),
+            lines: Arc::default(),
             vacancies: Mutex::default(),
             phase: Phase::new(),
             begun: Arc::default(),
@@ -532,22 +536,6 @@ impl Core {
         Err(over(&Status::new(name.clone(), seen)))
     }
 
-    /// Checks that a period is one the store can grant.
-    pub(crate) fn check_period(&self, period: Duration) -> Result<()> {
-        let least = self.capabilities.least_period.max(MIN_PERIOD);
-        let greatest = self.capabilities.greatest_period.min(MAX_PERIOD);
-        if period < least || period > greatest {
-            let message = format!(
-                "a period of {period:?} cannot be granted: {} grants {} to {}",
-                self.store.location(),
-                human(least),
-                human(greatest)
-            );
-            return Err(Error::new(ErrorKind::InvalidInput, message));
-        }
-        Ok(())
-    }
-
     pub(crate) fn vacancy(&self, name: &LeaseName) -> Vacancy {
         self.vacancies().remove(name).unwrap_or_default()
     }
@@ -579,13 +567,7 @@ pub(crate) fn over(status: &Status) -> Error {
             ),
         ),
         (None, Some(ended)) => {
-            let mut message = format!("nobody holds it: the last term was {}", ended.how.as_str());
-            if let Some(by) = &ended.by {
-                message += &format!(" by {}", shown(by));
-            }
-            if let Some(reason) = &ended.reason {
-                message += &format!(" ({})", shown(reason));
-            }
+            let message = format!("nobody holds it: the last term was {ended}");
             Error::new(ErrorKind::Gone, message)
         }
         (None, None) => Error::new(ErrorKind::Gone, "nobody holds it"),

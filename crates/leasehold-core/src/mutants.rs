@@ -201,6 +201,24 @@ mutants! {
         "an unknown outcome is not resolved up to the last moment that counts"
     Contract DroppedChangeIsForgotten "dropped-change-is-forgotten" "Unknown is not failure, and not success":
         "a change whose future is dropped does not go on"
+    Peers EveryWaiterAsks "every-waiter-asks" "Vacancy is prompt":
+        "a thundering herd: every waiter asks the registry whenever a name is vacant"
+    Contract LeaverWakesNobody "leaver-wakes-nobody" "Vacancy is prompt":
+        "whoever leaves a line of waiters does not wake the next one"
+    Peers ReleaserDoesNotYield "releaser-does-not-yield" "Vacancy is prompt":
+        "a releaser that asks again goes before those who wait in other processes"
+    Contract RenewalDropsDelay "renewal-drops-delay" "Not early":
+        "a renewal does not carry the delay after an unclean end along"
+    Contract DelayAfterRelease "delay-after-release" "Vacancy is prompt":
+        "a clean release waits the delay after an unclean end"
+    Contract ReleaseReopensSlot "release-reopens-slot" "Once per slot":
+        "a release, or a break, opens a slot that is closed"
+    Contract GivenBackClosesSlot "given-back-closes-slot" "Once per slot":
+        "a grant that nobody took up leaves its slot closed"
+    Peers ClosedForEver "closed-for-ever" "Once per slot":
+        "a wall clock that was far ahead closes a slot for as long"
+    Contract SlotIsNotSynced "slot-is-not-synced" "Once per slot":
+        "a grant that closes a slot is told before it would survive a loss of power"
     Contract TwoChangesOfAName "two-changes-of-a-name" "Unknown is not failure, and not success":
         "changes of one name do not wait for each other"
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::is_unprintable;
+use crate::status::shown;
 
 /// What this version of leasehold can read: a record whose `needs` is larger counts as held.
 pub const READER_VERSION: u64 = 1;
@@ -66,6 +67,31 @@ pub struct Ended {
     pub reason: Option<String>,
     /// The fence of the term that ended.
     pub fence: Option<u64>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.how {
+            EndedHow::Unknown => f.write_str("expired or unknown")?,
+            how => f.write_str(how.as_str())?,
+        }
+        if let Some(by) = &self.by {
+            write!(f, " by {}", shown(by))?;
+        }
+        if let Some(reason) = &self.reason {
+            write!(f, " ({})", shown(reason))?;
+        }
+        Ok(())
+    }
+}
+
+/// Who closed a slot, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// The machine id of the lessee whose run closed it.
+    pub by: String,
+    /// When it began, by its wall clock.
+    pub at: SystemTime,
 }
 
 /// The ways a term can end.
@@ -133,6 +159,10 @@ pub struct Body {
     pub policy: Option<String>,
     /// Until when, by wall time, a slot is closed: policy, never belief.
     pub closed: Option<SystemTime>,
+    /// Who closed it.
+    pub ran: Option<Ran>,
+    /// How much longer than its period a grant keeps the name taken: a delay between terms after an end that was not clean.
+    pub delay: Duration,
     /// A hand-over that its successor has not taken up yet: nobody believes this grant.
     pub unconfirmed: bool,
     /// How the previous term ended.
@@ -400,6 +430,12 @@ impl Record {
                 })?,
                 policy: take(f, "policy", text)?,
                 closed: take(f, "closed", time)?,
+                ran: take(f, "ran", |v| {
+                    let by = v.get("by")?.as_str()?.to_owned();
+                    let at = time(v.get("at")?)?;
+                    Some(Ran { by, at })
+                })?,
+                delay: take(f, "delay", length)?.unwrap_or_default(),
                 unconfirmed: take(f, "unconfirmed", Value::as_bool)?.unwrap_or_default(),
                 ended: take(f, "ended", Ended::read)?,
                 unknown: fields,
@@ -429,12 +465,23 @@ impl Body {
         );
         put("policy", self.policy.as_deref().map(Value::from));
         put("closed", self.closed.and_then(rfc3339).map(Value::from));
+        put("ran", self.ran.as_ref().and_then(Ran::write));
+        put("delay", some(self.delay).map(|delay| micros(delay).into()));
         put("unconfirmed", self.unconfirmed.then_some(Value::Bool(true)));
         put("ended", self.ended.as_ref().map(Ended::write));
         for (key, value) in &self.unknown {
             out.entry(key.as_str()).or_insert_with(|| value.clone());
         }
         out
+    }
+}
+
+impl Ran {
+    fn write(&self) -> Option<Value> {
+        let mut out = Map::new();
+        out.insert("by".into(), self.by.as_str().into());
+        out.insert("at".into(), rfc3339(self.at)?.into());
+        Some(Value::Object(out))
     }
 }
 
@@ -470,7 +517,7 @@ impl Ended {
 }
 
 /// `2026-01-31T12:00:00.123456Z`, in UTC.
-fn rfc3339(time: SystemTime) -> Option<String> {
+pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
     jiff::Timestamp::try_from(time).ok().map(|t| t.to_string())
 }
 

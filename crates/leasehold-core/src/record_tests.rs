@@ -12,6 +12,11 @@ fn full() -> Record {
         data: Some(Bytes::from_static(b"\x00\xff")),
         policy: Some("higher".into()),
         closed: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+        ran: Some(Ran {
+            by: "m0".into(),
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_799_900_000),
+        }),
+        delay: Duration::from_millis(1500),
         unconfirmed: true,
         ended: Some(Ended {
             how: EndedHow::Broken,

@@ -125,7 +125,10 @@ impl Core {
                     reason: None,
                     fence,
                 },
-                Reopen::Now,
+                match mutant(Mutant::DelayAfterRelease) {
+                    true => Reopen::After(body.delay),
+                    false => Reopen::Now,
+                },
             ),
             // Not by the granting handle: nobody holds the name until that one can no longer be believed.
             Standing::Proxy => (
@@ -141,14 +144,18 @@ impl Core {
                 },
             ),
         };
-        let record = Record::new(body, AttemptId([0; 16]));
-        self.vacate(term.name(), index, &record, ended, reopen)
+        let kept = Kept::of(&Record::new(body, AttemptId([0; 16])));
+        self.vacate(term.name(), index, kept, ended, reopen)
     }
 
     fn learn_release(&self, term: &Term, vacate: &Vacate, resolved: Resolved) -> Result<()> {
         let name = term.name();
         match resolved {
             Resolved::Applied(applied) => {
+                if let (Reopen::Now, Some(begin)) = (vacate.reopen, term.begin()) {
+                    let now = self.door.now();
+                    self.lines.released(name, now, now.since(begin));
+                }
                 // Only what is vacant is worth naming. An acquire that named a tombstone still waited out would be
                 // refused, and a late duplicate of it applied when the wait is over, behind everybody's back.
                 if vacate.reopen == Reopen::Now && applied.wait.is_zero() {

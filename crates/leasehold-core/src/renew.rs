@@ -9,7 +9,7 @@ use crate::belief::{Renewed, Term};
 use crate::door::DoorExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lost::Lost;
-use crate::manager::Core;
+use crate::manager::{Core, Kept};
 use crate::mutants::{Mutant, mutant};
 use crate::outcome::{Resolved, known, unknown};
 use crate::record::{AttemptId, Body, Record, check_details};
@@ -217,6 +217,7 @@ impl Core {
         attempt: AttemptId,
     ) -> Result<Renewal> {
         alive(term)?;
+        self.check_delay(period, term.locked().body.delay)?;
         let (index, body, hold) = {
             let state = term.locked();
             let Some(hold) = state.hold(period) else {
@@ -256,6 +257,7 @@ impl Core {
             same_body,
             believe: Believe::Now,
             hold,
+            durable: false,
         };
         term.renewing(deadline);
         Ok(Renewal {
@@ -342,7 +344,9 @@ impl Core {
     /// A success that was learnt after the deadline is released, not used.
     async fn too_late(&self, term: &Term, renewal: &Renewal, index: u64) -> Result<()> {
         if !mutant(Mutant::LateSuccessNotGivenBack) {
-            self.give_back(term.name(), index, &renewal.take.record, term.fence())
+            let record = &renewal.take.record;
+            let kept = Kept::of(record);
+            self.give_back(term.name(), index, record, term.fence(), kept)
                 .await;
         }
         Err(Error::new(

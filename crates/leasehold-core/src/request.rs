@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::lease::Lease;
 use crate::name::LeaseName;
+use crate::slot::Skipped;
 use crate::status::{Status, human, shown};
 use crate::take_over::TakeOver;
 
@@ -28,6 +29,8 @@ pub struct Request {
     pub(crate) note: Option<String>,
     pub(crate) data: Option<Bytes>,
     pub(crate) take_over: TakeOver,
+    pub(crate) delay: Duration,
+    pub(crate) once_per: Option<Duration>,
 }
 
 impl Request {
@@ -43,6 +46,8 @@ impl Request {
             note: None,
             data: None,
             take_over: TakeOver::Never,
+            delay: Duration::ZERO,
+            once_per: None,
         }
     }
 
@@ -79,6 +84,23 @@ impl Request {
     #[must_use]
     pub fn take_over(mut self, policy: TakeOver) -> Self {
         self.take_over = policy;
+        self
+    }
+
+    /// How much longer than its period the lease keeps the name taken: time for what a lost lessee may have left under way.
+    /// After a term that ends by expiry, a break, a steal or a release through a fetched lease the name is vacant, or a
+    /// steal begins, only when this is over, too. A release by the lease's own handle makes it vacant at once. Period and
+    /// delay together are bounded as a period is. None without this.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Only once in a while, whoever asks: see [`Lock::once_per`](crate::Lock::once_per). 1 ms to 3,660 days.
+    #[must_use]
+    pub fn once_per(mut self, period: Duration) -> Self {
+        self.once_per = Some(period);
         self
     }
 }
@@ -160,6 +182,8 @@ pub enum Attempt {
     Acquired(Lease),
     /// Somebody holds it.
     Busy(Busy),
+    /// Nobody holds it, but it has had its run in this slot: only for a request with [`Request::once_per`].
+    Skipped(Skipped),
 }
 
 /// Somebody else holds the lease: by whom, since when, until when, with which note, from the very step that refused.
@@ -219,7 +243,11 @@ impl fmt::Display for Busy {
         let status = &self.status;
         match status.machine_id() {
             Some(id) => write!(f, "{} is held by {}", status.name(), shown(id))?,
-            None => write!(f, "{} is held by nobody but not vacant yet", status.name())?,
+            None => write!(
+                f,
+                "{} is held by nobody, but is not vacant yet",
+                status.name()
+            )?,
         }
         if let Some(since) = status
             .since()
@@ -233,6 +261,11 @@ impl fmt::Display for Busy {
         }
         if let Some(note) = status.note() {
             write!(f, " ({})", shown(note))?;
+        }
+        if status.machine_id().is_none()
+            && let Some(ended) = status.ended()
+        {
+            write!(f, ": the last term was {ended}")?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use shuttle::{Config, MaxSteps, Runner, thread};
 
 use crate::batch::Batch;
 use crate::door::Door;
+use crate::line::Lines;
 use crate::names::Names;
 use crate::record::{AttemptId, Body, Record};
 use crate::store::{Believe, Change, Expect, Outcome, Page, Scope, Seen, Signal, Take};
@@ -263,6 +264,36 @@ fn a_turn_is_passed_on_past_those_who_give_up() {
     });
 }
 
+/// The place of whoever is first in a line is nobody's twice, reaches everybody who waits, and is not lost with those who
+/// gave up, whether before or while they became the first.
+#[test]
+fn the_first_place_is_passed_on_past_those_who_give_up() {
+    check(|| {
+        let lines = Arc::new(Lines::default());
+        let busy = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for patient in [true, true, false, false] {
+            let (lines, busy) = (lines.clone(), busy.clone());
+            threads.push(thread::spawn(move || {
+                let mut place = lines.enter(&name("a"));
+                let first = match patient {
+                    true => Some(block_on(place.first())),
+                    false => give_up(place.first()),
+                };
+                if first.is_some() {
+                    assert!(!busy.swap(true, Ordering::SeqCst), "two are first");
+                    thread::yield_now();
+                    busy.store(false, Ordering::SeqCst);
+                }
+            }));
+        }
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        assert!(lines.is_empty());
+    });
+}
+
 /// *Watch is level-triggered*: what was told after a watch began is heard, by each watch that covers it.
 #[test]
 fn no_signal_is_lost() {
@@ -318,6 +349,7 @@ fn take(at: u8, period: Duration) -> Change {
         record,
         same_body: false,
         believe: Believe::Now,
+        durable: false,
         hold: period,
     })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Result;
 use crate::manager::Core;
 use crate::name::{LeaseName, Prefix, is_unprintable};
-use crate::record::{Ended, Origin};
+use crate::record::{Ended, Origin, Ran};
 use crate::store::Seen;
 
 /// What the registry knew of a name when it was asked: held leases, tombstones, expired and foreign records alike.
@@ -116,6 +116,25 @@ impl Status {
     #[must_use]
     pub fn ended(&self) -> Option<&Ended> {
         self.seen.record.body.ended.as_ref()
+    }
+
+    /// Until when, by wall time, the name is closed to those who ask once per slot
+    /// ([`Lock::once_per`](crate::Lock::once_per)), or was.
+    #[must_use]
+    pub fn closed(&self) -> Option<SystemTime> {
+        self.seen.record.body.closed
+    }
+
+    /// Who closed it, and when.
+    #[must_use]
+    pub fn ran(&self) -> Option<&Ran> {
+        self.seen.record.body.ran.as_ref()
+    }
+
+    /// How much longer than its period the grant keeps the name taken.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.seen.record.body.delay
     }
 
     /// What the registry holds, if it cannot be judged by this version: in words.
@@ -260,6 +279,7 @@ mod tests {
         for (length, text) in [
             (Duration::from_micros(1), "1ms"),
             (Duration::from_millis(10_001), "11s"),
+            (Duration::from_millis(90_500), "1m 31s"),
             (crate::time::MAX_PERIOD, "87840h"),
             (Duration::from_secs(i64::MAX.unsigned_abs() + 1), "for ever"),
             (Duration::MAX, "for ever"),

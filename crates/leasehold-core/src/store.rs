@@ -198,8 +198,12 @@ pub struct Take {
     pub same_body: bool,
     /// From when the grant may be believed.
     pub believe: Believe,
-    /// How long after its application the name stays taken: the period, or longer.
+    /// How long after its application the name stays taken: the period, or longer. What is longer is no part of what is
+    /// granted.
     pub hold: Duration,
+    /// Whether the grant has to survive a loss of power before it is told: a store that otherwise may lose what it has
+    /// acknowledged syncs this one. Set by grants that close a slot ([`Lock::once_per`](crate::Lock::once_per)).
+    pub durable: bool,
 }
 
 /// The end of a grant.

@@ -7,6 +7,7 @@ use futures_util::future::select;
 
 use crate::belief::{State, Term};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::Ended;
 use crate::time::BootInstant;
 
 /// Whether those at work under a term may rely on it: [`Term::state`].
@@ -44,6 +45,15 @@ impl fmt::Display for TermState {
 }
 
 impl Term {
+    /// How the term before this one ended, where the registry's record tells: [`EndedHow::Released`](crate::EndedHow) is a
+    /// clean end; after any other whatever the name protects may have been left half done. None: nobody knows, because
+    /// there was no term before or the registry has kept nothing of it; [`EndedHow::Unknown`](crate::EndedHow) likewise,
+    /// where a record tells it in a word that this version does not know.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.locked().body.ended.clone()
+    }
+
     /// Whether the term may be relied on now, computed from the clock at the call, without I/O.
     #[must_use]
     pub fn state(&self) -> TermState {

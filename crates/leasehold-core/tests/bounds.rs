@@ -32,7 +32,7 @@ fn refused<T>(what: &str, result: Result<T>) {
 fn acquired(attempt: Result<Attempt>) -> Lease {
     match attempt.unwrap() {
         Attempt::Acquired(lease) => lease,
-        Attempt::Busy(busy) => panic!("{busy}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -41,6 +41,7 @@ fn closed_slots_and_unknown_fields_are_handed_on() {
         record,
         same_body: false,
         believe: Believe::Now,
+        durable: false,
         hold: PERIOD,
     });
     sim.block_on(async {

@@ -296,7 +296,7 @@ impl Client {
             match self.timed("acquire", TIMEOUT, tried).await {
                 Some(Attempt::Acquired(lease)) => self.hold(lease, &mut chance).await,
                 Some(Attempt::Busy(busy)) => self.meddle(busy, request, &mut chance).await,
-                None => {
+                Some(Attempt::Skipped(_)) | None => {
                     self.pause(chance.duration(Duration::from_millis(200)))
                         .await
                 }

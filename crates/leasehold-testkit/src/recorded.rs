@@ -4,12 +4,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use leasehold_core::store::{
-    Believe, Change, Expect, Outcome as Told, Page, Reopen, Scope, Seen, Signal, Store,
+    Believe, Change, Expect, Outcome as Told, Page, Reopen, Scope, Seen, Signal, Store, Take,
 };
 use leasehold_core::{AttemptId, BootInstant, Capabilities, EndedHow, LeaseName, Prefix, Result};
 
@@ -148,11 +149,9 @@ impl Recorded {
             Change::Take(take) => take.record.fence,
             Change::Vacate(vacate) => vacate.record.body.ended.as_ref().and_then(|e| e.fence),
         };
-        // Only a proxy's renewal holds the name for longer than it asks for, and only a handle or a claim releases.
+        // Only a proxy's renewal holds the name for longer than it says, and only a handle or a claim releases.
         let proxy = match change {
-            Change::Take(take) if take.record.period.is_none_or(|period| take.hold > period) => {
-                Some(true)
-            }
+            Change::Take(take) if holds_longer(take) => Some(true),
             Change::Take(_) => None,
             Change::Vacate(_) => Some(false),
         };
@@ -430,4 +429,12 @@ impl Store for Recorded {
     fn close(&self, until: BootInstant) -> BoxFuture<'_, Result<()>> {
         self.inner.close(until)
     }
+}
+
+/// Whether a grant keeps the name for longer than its period and its delay.
+fn holds_longer(take: &Take) -> bool {
+    let own = |period: Duration| period.saturating_add(take.record.body.delay);
+    take.record
+        .period
+        .is_none_or(|period| take.hold > own(period))
 }

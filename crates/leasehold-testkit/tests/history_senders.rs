@@ -11,7 +11,7 @@ use leasehold_testkit::world::{Kind, Report, simulate};
 /// Of a few worlds of a kind.
 fn histories(kind: Kind) -> Vec<History> {
     let mut report = Report::default();
-    let ran = (1..=25).map(|seed| simulate(kind, seed, None, false, &mut report));
+    let ran = (1..=50).map(|seed| simulate(kind, seed, None, false, &mut report));
     ran.flat_map(|ran| ran.histories).collect()
 }
 

@@ -38,6 +38,7 @@ fn acquire(name: &LeaseName, attempt: u8) -> Change {
         record,
         same_body: false,
         believe: Believe::Now,
+        durable: false,
         hold: SECOND * 10,
     })
 }

@@ -124,7 +124,7 @@ fn without_an_assumption_a_law_fails_and_the_fence_refuses() {
         let concerned = |kind: &Kind| assumption.concerns(*kind);
         for kind in Kind::ALL.into_iter().filter(concerned) {
             let mut report = Report::default();
-            for seed in 1..=8 {
+            for seed in 1..=24 {
                 let ran = simulate(kind, seed, Some(assumption), false, &mut report);
                 let broken = ran.failure.map(|failure| failure.broken);
                 laws.extend(broken.into_iter().flatten().map(|broken| broken.law));

@@ -27,7 +27,8 @@ async fn main() -> leasehold::Result<()> {
     let work = |term| lead(me.clone(), term, leases.door().clone());
     election.lead_until(stop, work).await?;
     println!("{me} stands down");
-    leases.shutdown(Duration::from_secs(1)).await.map(drop)
+    leases.shutdown(Duration::from_secs(1)).await?;
+    Ok(())
 }
 
 /// Some work, with the fence in each write. It is dropped at its next await when the lease is lost.

@@ -217,6 +217,7 @@ fn change(at: u8) -> Change {
         record: Record::new(Arc::default(), attempt),
         same_body: false,
         believe: Believe::Now,
+        durable: false,
         hold: Duration::ZERO,
     })
 }

@@ -10,7 +10,7 @@ use leasehold_core::store::{Applied, Change, Outcome, Seen};
 use crate::api::{Done, Entry, Failed, Gave, LeaseId, Replied};
 use crate::apply::Beside;
 use crate::lease::Native;
-use crate::plan::Plan;
+use crate::plan::{Plan, granted};
 use crate::store::Client;
 use crate::table::{Held, Taken};
 
@@ -178,7 +178,10 @@ impl Client {
         self.left(spare, unknown, old, kept);
         let applied = Applied {
             index,
-            granted: ttl,
+            granted: match &plan.change {
+                Change::Take(take) => granted(take, ttl),
+                Change::Vacate(_) => ttl,
+            },
             counted_from: Some(counted.min(sent)),
             extended: moved,
             wait,

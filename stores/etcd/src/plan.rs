@@ -303,10 +303,16 @@ impl Table {
     }
 }
 
-/// The record of a grant: its period is what was granted, and for so long it holds.
+/// What of a native lease's time is granted: not what the name stays taken for beyond that.
+pub(crate) fn granted(take: &Take, ttl: Duration) -> Duration {
+    let period = take.record.period.unwrap_or(take.hold);
+    ttl.saturating_sub(take.hold.saturating_sub(period))
+}
+
+/// The record of a grant: its period is what was granted, and for as long as its native lease lasts it holds.
 fn grant(take: &Take, ttl: Duration, wait: Duration) -> Record {
     Record {
-        period: Some(ttl),
+        period: Some(granted(take, ttl)),
         hold: ttl,
         wait,
         ..take.record.clone()

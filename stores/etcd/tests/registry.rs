@@ -159,7 +159,7 @@ impl Setting {
             .unwrap()
         {
             Attempt::Acquired(lease) => lease,
-            Attempt::Busy(busy) => panic!("{busy}"),
+            other => panic!("{other:?}"),
         }
     }
 

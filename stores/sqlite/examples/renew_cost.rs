@@ -33,6 +33,7 @@ fn take(name: &LeaseName, expect: Expect, body: &Arc<Body>, n: u64) -> Change {
         record,
         same_body,
         believe,
+        durable: false,
         hold,
     })
 }

@@ -151,8 +151,24 @@ impl Db {
     }
 
     /// A batch of changes in one transaction, each with an outcome of its own. [`Fault::Busy`]: nothing was done.
+    ///
+    /// The commit of what has to survive a loss of power is synced, and with it all that came before.
     pub(crate) fn apply(&self, changes: &[Change]) -> Result<Batch, Fault> {
         check_identity(&self.path, self.opened)?;
+        let durable = |change: &Change| matches!(change, Change::Take(take) if take.durable);
+        if mutant(Mutant::SlotIsNotSynced) || !changes.iter().any(durable) {
+            return self.apply_as_set(changes);
+        }
+        self.run("PRAGMA synchronous=FULL")?;
+        let applied = self.apply_as_set(changes);
+        // Were it to stay, later commits would only be slower.
+        if let Err(error) = self.run_raw("PRAGMA synchronous=NORMAL") {
+            tracing::warn!(path = %self.path.display(), %error, "commits go on being synced");
+        }
+        applied
+    }
+
+    fn apply_as_set(&self, changes: &[Change]) -> Result<Batch, Fault> {
         if let [change] = changes
             // Who names a vacancy by its index has seen it: the change itself will do.
             && change.expect() == Expect::Vacant(None)

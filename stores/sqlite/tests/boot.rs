@@ -9,10 +9,12 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
 use leasehold_core::store::{Believe, Outcome};
+use leasehold_core::{LockAttempt, Manager};
 use leasehold_sqlite::Config;
 
 const S: Duration = Duration::from_secs(1);
@@ -202,6 +204,51 @@ async fn no_index_goes_back_across_blocks_checkpoints_and_losses() {
     assert!(copies > 10, "{copies}");
 }
 
+/// Cuts off the file system of a folder without a sync, as a loss of power does.
+fn cut_off(dir: &Path) {
+    // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH
+    let cut = "import fcntl,os,struct,sys; fd=os.open(sys.argv[1],os.O_RDONLY); \
+               fcntl.ioctl(fd,0x8004587d,struct.pack('I',2))";
+    let done = std::process::Command::new("python3")
+        .args(["-c", cut])
+        .arg(dir)
+        .status()
+        .unwrap();
+    assert!(done.success(), "the file system could not be cut off");
+}
+
+/// Runs a part of a test with its file on a file system of its own, and gives what it said last.
+fn on_a_disk(test: &'static str) -> impl Fn(&str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let script = "[ -s \"$IMAGE\" ] || { truncate -s 32M \"$IMAGE\" && mkfs.ext4 -q \"$IMAGE\"; } && \
+                  mount -o loop \"$IMAGE\" \"$DIR\"";
+    let script = format!(
+        "{{ {script}; }} >&2 || {{ echo 'this test has to mount: run it as root' >&2; exit 77; }}; \"$@\"; \
+         code=$?; umount \"$DIR\"; exit $code"
+    );
+    move |role: &str| {
+        let wrapper = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ];
+        let output = part(&wrapper, test, role, &mount.join("l.db"))
+            .env("DIR", &mount)
+            // The folder goes with the closure.
+            .env("IMAGE", dir.path().join("image"))
+            .output()
+            .unwrap();
+        said(&succeeded(output), "last: ").pop().unwrap()
+    }
+}
+
 /// The real thing: a file system that is shut down without a sync, as by power loss.
 #[tokio::test]
 async fn no_index_goes_back_when_the_disk_is_cut_off() {
@@ -215,15 +262,7 @@ async fn no_index_goes_back_when_the_disk_is_cut_off() {
                 last = db.applied(renew("a", last, last, PERIOD)).await.index;
             }
             println!("\nlast: {last}");
-            // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH
-            let cut = "import fcntl,os,struct,sys; fd=os.open(sys.argv[1],os.O_RDONLY); \
-                       fcntl.ioctl(fd,0x8004587d,struct.pack('I',2))";
-            let done = std::process::Command::new("python3")
-                .args(["-c", cut])
-                .arg(path.parent().unwrap())
-                .status()
-                .unwrap();
-            assert!(done.success(), "the file system could not be cut off");
+            cut_off(path.parent().unwrap());
             let outcome = db.one(renew("a", last, last, PERIOD)).await;
             assert!(!matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
         } else {
@@ -239,33 +278,42 @@ async fn no_index_goes_back_when_the_disk_is_cut_off() {
         }
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
-    std::fs::create_dir(&mount).unwrap();
-    let script = "[ -s \"$IMAGE\" ] || { truncate -s 32M \"$IMAGE\" && mkfs.ext4 -q \"$IMAGE\"; } && \
-                  mount -o loop \"$IMAGE\" \"$DIR\"";
-    let script = format!(
-        "{{ {script}; }} >&2 || {{ echo 'this test has to mount: run it as root' >&2; exit 77; }}; \"$@\"; \
-         code=$?; umount \"$DIR\"; exit $code"
-    );
-    let wrapper = [
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ];
-    let run = |role: &str| {
-        let output = part(&wrapper, TEST, role, &mount.join("l.db"))
-            .env("DIR", &mount)
-            .env("IMAGE", &image)
-            .output()
-            .unwrap();
-        said(&succeeded(output), "last: ").pop().unwrap()
-    };
+    let run = on_a_disk(TEST);
     let last = run("write");
     assert_eq!(run(&last), "survived");
+}
+
+/// A grant that closes a slot survives what others do not.
+#[tokio::test]
+async fn once_per_slot_survives_when_the_disk_is_cut_off() {
+    const TEST: &str = "once_per_slot_survives_when_the_disk_is_cut_off";
+    if let Some((role, path)) = role() {
+        let clock = SetClock::new(1000 * S);
+        let db = clock.open(Config::new(&path).boot_id(&role));
+        let manager = Manager::builder(Arc::new(db.store.clone()), clock.clone());
+        let manager = manager.machine_id(&role).build().unwrap();
+        let lock = manager.lock("job").once_per(3600 * S);
+        if role == "before" {
+            let Ok(LockAttempt::Held(held)) = lock.try_acquire().await else {
+                panic!("nobody has run it");
+            };
+            let plain = db.applied(acquire("plain", None, PERIOD)).await;
+            println!("\nlast: {}", plain.index);
+            cut_off(path.parent().unwrap());
+            drop(held);
+        } else {
+            assert!(db.get("plain").await.is_none(), "nothing was lost");
+            // The lessee is gone with its boot, and its term over.
+            clock.advance(3600 * S / 2);
+            let LockAttempt::Skipped(skipped) = lock.try_acquire().await.unwrap() else {
+                panic!("it has run in this slot");
+            };
+            assert_eq!(skipped.ran_by(), Some("before"));
+            println!("\nlast: survived");
+        }
+        return;
+    }
+    let run = on_a_disk(TEST);
+    run("before");
+    assert_eq!(run("after"), "survived");
 }

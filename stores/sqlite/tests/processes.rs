@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::*;
 use futures_util::{FutureExt, StreamExt};
 use leasehold_core::store::{Outcome, Scope};
-use leasehold_core::{Prefix, Store};
+use leasehold_core::{Manager, Prefix, Store};
 use leasehold_sqlite::Config;
 
 fn wait_for(path: &std::path::Path) {
@@ -249,4 +249,46 @@ async fn processes_that_write_without_a_pause_each_get_their_share() {
         .unwrap()
         .len();
     assert!(log < 128 << 20, "{log}");
+}
+
+/// Two processes that release and ask again, again and again: each has the name a fair part of the time.
+#[tokio::test]
+async fn a_releaser_in_a_loop_does_not_starve_another_process() {
+    const TEST: &str = "a_releaser_in_a_loop_does_not_starve_another_process";
+    const HOLD: Duration = Duration::from_millis(5);
+    if let Some((role, path)) = role() {
+        wait_for(&path.with_file_name("go"));
+        let db = open(&path);
+        let manager = Manager::builder(std::sync::Arc::new(db.store.clone()), db.door.clone());
+        let manager = manager.machine_id(role).build().unwrap();
+        let sleep = |length| db.door.sleep_until(db.door.now().plus(length));
+        let (lock, end) = (
+            manager.lock("x"),
+            db.door.now().plus(Duration::from_secs(3)),
+        );
+        let mut had = 0;
+        while db.door.now() < end {
+            let held = lock.acquire().await.unwrap();
+            sleep(HOLD).await;
+            held.release().await.unwrap();
+            had += 1;
+        }
+        println!("\nhad: {had}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.db");
+    open(&path).close().await;
+    let children = ["a", "b"].map(|role| spawn(TEST, role, &path));
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    let had: Vec<u32> = children
+        .into_iter()
+        .flat_map(|child| said(&succeeded(child.wait_with_output().unwrap()), "had: "))
+        .map(|had| had.parse().unwrap())
+        .collect();
+    let total: u32 = had.iter().sum();
+    println!("{had:?}");
+    assert!(had.len() == 2 && total > 20, "{had:?}");
+    // A quarter at least, where the machine is busy, too.
+    assert!(had.iter().all(|had| had * 4 >= total), "{had:?}");
 }

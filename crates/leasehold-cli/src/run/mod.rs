@@ -83,6 +83,9 @@ async fn acquire(
     match attempt {
         Ok(LockAttempt::Held(held)) => Ok(Ok(held)),
         Ok(LockAttempt::Busy(found)) => Err(busy(manager, &found, args.conflict_exit)),
+        Ok(LockAttempt::Skipped(skipped)) => {
+            Err(Failure::answer(args.conflict_exit, skipped.to_string()))
+        }
         Err(error) => Err(not_acquired(manager, error)),
     }
 }

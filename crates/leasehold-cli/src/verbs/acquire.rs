@@ -26,6 +26,9 @@ pub(crate) async fn acquire(context: &Context, args: Acquire) -> Result<u8, Fail
             }
             return Err(busy(&manager, &found, args.conflict_exit));
         }
+        LockAttempt::Skipped(skipped) => {
+            return Err(Failure::answer(args.conflict_exit, skipped.to_string()));
+        }
     };
     let lease = held.into_lease()?;
     verbs::acquire::hand_out(context, lease, args.json, "acquired").await

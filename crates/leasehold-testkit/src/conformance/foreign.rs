@@ -38,7 +38,7 @@ async fn busy(h: &Harness, name: &str) -> leasehold_core::Busy {
         .unwrap()
     {
         Attempt::Busy(busy) => busy,
-        Attempt::Acquired(lease) => panic!("overwrote a foreign record: {lease:?}"),
+        other => panic!("overwrote a foreign record: {other:?}"),
     }
 }
 

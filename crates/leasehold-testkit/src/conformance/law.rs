@@ -203,6 +203,7 @@ pub async fn run_history(h: &Harness, name: &str, steps: &[Step]) {
                         shown.handles.push(lease);
                     }
                     Attempt::Busy(busy) => assert!(busy.index() >= shown.index),
+                    Attempt::Skipped(skipped) => panic!("nobody asked for once a slot: {skipped}"),
                 }
             }
             Step::Renew(n) | Step::RenewShort(n) => {

@@ -8,6 +8,7 @@ mod foreign;
 mod input;
 mod law;
 mod race;
+mod slot;
 mod surface;
 mod vacancy;
 mod wait;
@@ -19,6 +20,7 @@ pub use foreign::*;
 pub use input::*;
 pub use law::*;
 pub use race::*;
+pub use slot::*;
 pub use surface::*;
 pub use vacancy::*;
 pub use wait::*;
@@ -63,11 +65,14 @@ macro_rules! conformance {
             one_lessee_renew_and_release_name_their_index
             not_early_after_a_grant_or_renewal
             not_early_by_a_proxys_shorter_renewal
+            not_early_a_delay_follows_an_end_that_was_not_clean
+            vacancy_is_prompt_after_a_release_whatever_the_delay
             vacancy_is_prompt_after_a_crash
             vacancy_is_prompt_after_a_release
             vacancy_is_prompt_for_a_waiting_lock
             vacancy_is_prompt_for_a_lock_after_a_crash
             vacancy_lock_times_out_with_who_holds_it
+            once_per_slot_survives_each_end_of_a_run
             keep_alive_renews
             keep_alive_renews_in_time_to_a_longer_period
             keep_alive_tries_again_after_failures

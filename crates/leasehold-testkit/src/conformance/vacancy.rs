@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_core::{ErrorKind, KeepAlive, LockAttempt};
+use leasehold_core::{Attempt, Displace, ErrorKind, KeepAlive, LockAttempt, Request};
 
 use crate::faulty::Fault;
 use crate::harness::{Client, Harness};
@@ -62,6 +62,82 @@ pub async fn not_early_by_a_proxys_shorter_renewal(h: Harness) {
     let next = first_chance(&h.b, "x", h.long(), h.short() / 100).await;
     assert!(!lease.is_current(), "two lessees at once");
     drop(next);
+}
+
+/// After an end that was not clean the name stays taken for the delay, too: after the expiry of a grant or a renewal, after a
+/// break, and after a release through a fetched lease. Nobody believes meanwhile, a thief neither.
+pub async fn not_early_a_delay_follows_an_end_that_was_not_clean(h: Harness) {
+    let delay = h.short();
+    for how in ["expired", "renewed", "broken", "by a proxy", "stolen"] {
+        let name = how.replace(' ', "-");
+        let request = Request::new(&*name, h.short()).delay(delay);
+        let Attempt::Acquired(mut lease) = h.a.manager.try_acquire(request).await.unwrap() else {
+            panic!("nobody holds it");
+        };
+        if how == "renewed" {
+            h.sleep(h.short() / 3).await;
+            lease.renew(h.short()).await.unwrap();
+        }
+        let (applied, applied_b) = (h.now(), h.b.door.now());
+        let deadline = lease.deadline().unwrap();
+        assert!(
+            deadline.since(applied) <= h.short(),
+            "the delay is no part of the grant"
+        );
+        match how {
+            "broken" => {
+                let displace = Displace::index(lease.index());
+                drop(h.b.manager.break_lease(&*name, displace).await.unwrap());
+            }
+            "by a proxy" => {
+                let proxy = h.b.manager.get_lease(&*name).await.unwrap();
+                proxy.unwrap().release().await.unwrap();
+            }
+            _ => {}
+        }
+        let next = if how == "stolen" {
+            let period = h.long();
+            let thief =
+                h.b.manager
+                    .steal_lease(&*name, "b", 0, period, lease.index());
+            let thief = thief.await.unwrap();
+            h.b.door.sleep_until(thief.begin().unwrap()).await;
+            thief
+        } else {
+            first_chance(&h.b, &name, h.long(), h.short() / 200).await
+        };
+        assert!(!lease.is_current());
+        let least = h.short() + delay;
+        let took = h.now().since(applied) + h.apart(least);
+        let took_b = h.b.door.now().since(applied_b) + h.apart(least);
+        let trip = h.slack().min(h.short() / 4);
+        assert!(took + trip >= least, "{how}: {took:?}");
+        assert!(took_b + trip >= least, "{how}: {took_b:?}");
+        assert!(next.is_current(), "{how}");
+    }
+}
+
+/// A clean release makes the name vacant at once, whatever the delay after other ends; also one that was renewed, or claimed.
+pub async fn vacancy_is_prompt_after_a_release_whatever_the_delay(h: Harness) {
+    let request = Request::new("x", h.long()).delay(h.long());
+    for how in 0..3 {
+        let attempt = h.a.manager.try_acquire(request.clone()).await.unwrap();
+        let Attempt::Acquired(mut lease) = attempt else {
+            panic!("nobody holds it");
+        };
+        match how {
+            0 => {}
+            1 => lease.renew(h.long()).await.unwrap(),
+            _ => {
+                let fence = lease.fence();
+                lease = h.a.manager.resume("x", fence).await.unwrap();
+                lease.renew(h.long()).await.unwrap();
+            }
+        }
+        lease.release().await.unwrap();
+        let next = h.b.take("x", h.long()).await;
+        next.release().await.unwrap();
+    }
 }
 
 /// After a crash the name is vacant within what was left and the declared granularity; on an observed clock within one

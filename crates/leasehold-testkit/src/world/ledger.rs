@@ -9,6 +9,7 @@ use std::time::Duration;
 use leasehold_core::{EndedHow, LeaseName, Record};
 
 use crate::world::log::Log;
+use crate::world::runs::Runs;
 
 /// What was really written in the registry, whatever anybody was told of it. Clones write into the same ledger.
 ///
@@ -51,10 +52,12 @@ struct Book {
     /// By the registry's clock: the present grant may be believed until then, whatever carries it, and whoever breaks it
     /// waits at least until then.
     believed: u64,
-    /// By the registry's clock: when the present grant was written, and how long it lasts.
+    /// By the registry's clock: when the present grant was written, and how long it keeps the name taken.
     grant: (u64, u64),
     /// Every index there was.
     written: BTreeSet<u64>,
+    /// Once per slot.
+    runs: Runs,
 }
 
 /// A law that did not hold.
@@ -124,6 +127,12 @@ impl Ledger {
         let began = record.is_held() && !(was_held && book.fence == fence);
         book.index = book.index.max(index);
         book.written.insert(index);
+        if let Err(seen) = book.runs.follow(record, began) {
+            books.broken.push(Broken {
+                law: "once per slot",
+                seen: format!("{name}: {seen}"),
+            });
+        }
         if began {
             let lessee = record.body.machine_id.clone().unwrap_or_default();
             let number = books.terms.len() as u64 + 1;
@@ -189,6 +198,7 @@ impl Ledger {
             );
             books.broken.push(Broken { law, seen });
         }
+        book.runs.erased();
         if revoked {
             book.reserved = clock.max(book.wait);
             book.believed = book.reserved;
@@ -243,6 +253,7 @@ impl Ledger {
     pub(crate) fn deleted(&self, name: &LeaseName) {
         if let Some(book) = self.books().names.get_mut(name) {
             book.held = false;
+            book.runs = Runs::default();
         }
         self.log
             .say(|| format!("= {name}: deleted by somebody else"));
@@ -296,13 +307,17 @@ impl Book {
         let period =
             u64::try_from(record.period.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
         let end = clock.saturating_add(period);
+        // Nobody believes in the delay, nor acquires the name.
+        let delay = u64::try_from(record.body.delay.as_nanos()).unwrap_or(u64::MAX);
+        let kept = period.saturating_add(delay);
+        let vacant = clock.saturating_add(kept);
         // By the registry's clock: less where a fast clock waits it out.
         let short = u128::from(period) * 2 * ppm / (1_000_000 + ppm);
         let short = u64::try_from(short).unwrap_or(u64::MAX);
         let believed = std::mem::replace(&mut self.believed, end.saturating_sub(short));
-        self.grant = (clock, period);
+        self.grant = (clock, kept);
         if self.held && fence == self.fence {
-            self.reserved = end.max(self.wait);
+            self.reserved = vacant.max(self.wait);
             return Ok(None);
         }
         let stolen = record.body.ended.as_ref().is_some_and(|ended| {
@@ -316,7 +331,7 @@ impl Book {
             if !dead {
                 self.wait = self.wait.max(believed);
             }
-            self.reserved = end.max(self.wait);
+            self.reserved = vacant.max(self.wait);
             if fence != self.index + 1 {
                 let seen = format!(
                     "a steal of index {} has fence {fence}, not one more",
@@ -327,7 +342,7 @@ impl Book {
         } else {
             // Waits that are over are over, even if the clock is set back.
             self.wait = 0;
-            self.reserved = end;
+            self.reserved = vacant;
             if clock < old.0 {
                 let early = Duration::from_nanos(old.0 - clock);
                 let seen = format!(

@@ -13,6 +13,7 @@ mod process;
 mod register;
 mod registry;
 mod resource;
+mod runs;
 mod senders;
 mod simulate;
 mod slots;

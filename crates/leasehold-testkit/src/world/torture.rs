@@ -82,7 +82,16 @@ impl Actor {
 
     fn request(&self, name: &str) -> Request {
         // Whoever looks at the record learns which life made the grant.
-        Request::new(name, self.a_period()).note(self.me.life())
+        let request = Request::new(name, self.a_period()).note(self.me.life());
+        match self.me.below(4) {
+            0 => request.delay(self.me.duration(self.period)),
+            _ => request,
+        }
+    }
+
+    /// The slot of what runs once in a while, the same to all.
+    fn slot(&self) -> Duration {
+        self.period * 5
     }
 
     async fn act(&mut self) {
@@ -160,11 +169,19 @@ impl Actor {
     async fn wait_for(&mut self, name: &str) {
         let lock = self.me.manager().lock(name);
         let lock = lock.period(self.a_period()).note(self.me.life());
+        let lock = match self.me.below(4) {
+            0 => lock.once_per(self.slot()),
+            1 => lock.delay(self.me.duration(self.period)),
+            _ => lock,
+        };
         let limit = self.me.duration(self.period * 2);
-        let called = self.call("lock", lock.acquire_within(limit)).await;
-        if let Some(Ok(LockAttempt::Held(held))) = called {
-            let key = self.me.believes(held.term());
-            self.held.push((held, key));
+        match self.call("lock", lock.acquire_within(limit)).await {
+            Some(Ok(LockAttempt::Held(held))) => {
+                let key = self.me.believes(held.term());
+                self.held.push((held, key));
+            }
+            Some(Ok(LockAttempt::Skipped(skipped))) => self.me.say(|| skipped.to_string()),
+            _ => {}
         }
     }
 

@@ -160,6 +160,7 @@ mod tests {
             record: Record::new(Arc::new(Body::default()), attempt),
             same_body: false,
             believe,
+            durable: false,
             hold: Duration::from_secs(seconds),
         })
     }

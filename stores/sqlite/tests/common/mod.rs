@@ -56,6 +56,7 @@ pub fn acquire_as(lease: &str, machine: &str, seen: Option<u64>, period: Duratio
         record,
         same_body: false,
         believe: Believe::Now,
+        durable: false,
         hold: period,
     })
 }
