@@ -8,6 +8,7 @@
 //! |`leasehold_renewals_total`|counter|renewals of leases that are kept alive, by `outcome`: `renewed`, `failed` (and tried again), `lost`|
 //! |`leasehold_renewal_seconds`|histogram|from when a renewal was due to be sent until its outcome was known, failures included|
 //! |`leasehold_losses_total`|counter|leases that were kept alive and lost, by `reason`: the word of [`Lost::as_str`]|
+//! |`leasehold_vacant_seconds`|histogram|without a lessee (a leader), as those saw it who waited: from when they learnt that one term is over until the next one began, or was seen|
 //!
 //! Each has the label `registry`: [`Manager::location`](crate::Manager::location). The recorder is the one that is installed
 //! when the manager is made.
@@ -72,6 +73,13 @@ impl Meters {
         _ = (outcome, took);
     }
 
+    /// Between two terms, as somebody saw it who waited.
+    pub(crate) fn vacant(&self, length: Duration) {
+        #[cfg(feature = "metrics")]
+        self.on.vacant.record(length.as_secs_f64());
+        _ = length;
+    }
+
     /// A lease that was kept alive is lost.
     pub(crate) fn lost(&self, reason: Option<&Lost>) {
         #[cfg(feature = "metrics")]
@@ -103,6 +111,7 @@ mod on {
         failed: Counter,
         lost: Counter,
         latency: Histogram,
+        pub(super) vacant: Histogram,
     }
 
     impl Meters {
@@ -126,6 +135,11 @@ mod on {
                 "leasehold_losses_total",
                 "kept leases that were lost, by reason"
             );
+            metrics::describe_histogram!(
+                "leasehold_vacant_seconds",
+                Unit::Seconds,
+                "between two terms, as seen by those who waited"
+            );
             let at = || registry.clone();
             let outcome = |outcome: &'static str| metrics::counter!("leasehold_renewals_total", "registry" => at(), "outcome" => outcome);
             Self {
@@ -136,6 +150,7 @@ mod on {
                 failed: outcome("failed"),
                 lost: outcome("lost"),
                 latency: metrics::histogram!("leasehold_renewal_seconds", "registry" => at()),
+                vacant: metrics::histogram!("leasehold_vacant_seconds", "registry" => at()),
                 registry,
             }
         }

@@ -78,7 +78,8 @@ impl Lock {
         // Whoever comes first of all tries at once.
         let mut first = !place.is_told();
         let mut known = place.fresh();
-        let mut holder = None;
+        let mut holder: Option<Busy> = None;
+        let mut woken = door.now();
         loop {
             let seen_at = known.as_ref().map(|told| told.at);
             let tried = match known.take() {
@@ -92,12 +93,25 @@ impl Lock {
                 }
             };
             bound = at;
-            let tried = tried.unwrap_or_else(|| match holder.take() {
+            let tried = tried.unwrap_or_else(|| match holder.clone() {
                 // The last answer that there was time for.
                 Some(busy) => Ok(LockAttempt::Busy(busy)),
                 None => Err(unanswered(name)),
             });
             let now = door.now();
+            if let Some(before) = &holder {
+                let follows = |fence: u64| fence != before.status().fence();
+                match &tried {
+                    Ok(LockAttempt::Held(held)) => {
+                        let begin = held.own_term().begin().unwrap_or(now);
+                        core.meters.vacant(begin.since(woken));
+                    }
+                    Ok(LockAttempt::Busy(busy)) if follows(busy.status().fence()) => {
+                        core.meters.vacant(now.since(woken));
+                    }
+                    _ => {}
+                }
+            }
             let (answer, wake) = match tried {
                 Ok(LockAttempt::Busy(busy)) => {
                     pause = PAUSE;
@@ -145,6 +159,7 @@ impl Lock {
             if let Some(timer) = ended {
                 timer.await;
             }
+            woken = door.now();
         }
     }
 

@@ -128,6 +128,30 @@ fn metrics_count_terms_renewals_and_losses_by_reason() {
     }
 }
 
+/// How long a name was without a lessee, as those saw it who waited for it.
+#[test]
+fn metrics_measure_the_time_without_a_leader() {
+    let kept = Kept::default();
+    metrics::with_local_recorder(&kept, || {
+        let world = World::new(4, 100, PERIOD / 3);
+        world.sim.block_on(async {
+            let first = world.take("x", PERIOD).await;
+            let lock = world.manager.lock("x").period(PERIOD);
+            let second = async { lock.acquire().await.unwrap() };
+            let release = async {
+                world.sleep(SECOND).await;
+                first.release().await.unwrap();
+            };
+            let (second, ()) = futures_util::future::join(second, release).await;
+            assert_eq!(kept.get("leasehold_vacant_seconds"), 1);
+            // Nobody waited, so nobody knows.
+            second.release().await.unwrap();
+            drop(world.manager.lock("x").acquire().await.unwrap());
+            assert_eq!(kept.get("leasehold_vacant_seconds"), 1);
+        });
+    });
+}
+
 /// Health says how many leases are at risk, which one is lost first and when, and why its renewals fail.
 #[test]
 fn health_says_why() {
