@@ -62,10 +62,11 @@ fn record(input: &mut Unstructured<'_>) -> Result<Record> {
                 by,
                 at: time(input)?,
             })
-        })?,
+        })?
+        .map(Box::new),
         delay: rounded(length(input)?),
         unconfirmed: input.arbitrary()?,
-        ended: option(input, ended)?,
+        ended: option(input, ended)?.map(Box::new),
         unknown: unknown(input)?,
     };
     Ok(Record {

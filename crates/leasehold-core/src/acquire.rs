@@ -68,7 +68,7 @@ impl Core {
             let asked = self.take(
                 &name,
                 &grant,
-                (vacancy.ended.clone(), vacancy.kept.clone()),
+                (vacancy.ended.as_deref().cloned(), vacancy.kept.clone()),
                 Expect::Vacant(vacancy.index),
                 Believe::Now,
                 None,
@@ -400,7 +400,7 @@ impl Core {
         let attempt = self.door.attempt_id();
         let wall = self.door.wall();
         let after = grant.closes(wall, &before)?;
-        let body = Arc::new(grant.body(wall, ended, after));
+        let body = Arc::new(grant.body(wall, ended.map(Box::new), after));
         let period = Some(grant.period);
         let record = Record {
             fence,
@@ -444,7 +444,7 @@ impl Core {
             closed: kept.closed,
             ran: kept.ran,
             unknown: kept.unknown,
-            ended: Some(ended),
+            ended: Some(Box::new(ended)),
             ..Body::default()
         };
         let record = Record::new(Arc::new(body), attempt);
@@ -504,8 +504,8 @@ impl Grant {
             name: name.clone(),
             until,
             wall,
-            ran: vacancy.kept.ran.clone(),
-            ended: vacancy.ended.clone(),
+            ran: vacancy.kept.ran.as_deref().cloned(),
+            ended: vacancy.ended.as_deref().cloned(),
         })
     }
 
@@ -514,15 +514,15 @@ impl Grant {
         let mut kept = before.clone();
         if let Some(slot) = self.slot {
             kept.closed = Some(slot.closes(wall)?);
-            kept.ran = Some(Ran {
+            kept.ran = Some(Box::new(Ran {
                 by: self.machine_id.clone(),
                 at: wall,
-            });
+            }));
         }
         Ok(kept)
     }
 
-    fn body(&self, wall: SystemTime, ended: Option<Ended>, kept: Kept) -> Body {
+    fn body(&self, wall: SystemTime, ended: Option<Box<Ended>>, kept: Kept) -> Body {
         Body {
             machine_id: Some(self.machine_id.clone()),
             version: self.version,
@@ -567,7 +567,7 @@ impl Vacancy {
             fence: Some(seen.fence()),
         };
         let ended = match &seen.record.body.machine_id {
-            Some(_) => Some(expired()),
+            Some(_) => Some(Box::new(expired())),
             None => seen.record.body.ended.clone(),
         };
         Self {

@@ -87,7 +87,10 @@ impl Lost {
         let ended = seen.record.body.ended.clone();
         ended
             .filter(|ended| ended.fence == Some(fence))
-            .map_or_else(|| Self::ended(EndedHow::Unknown, Some(fence)), Self::Ended)
+            .map_or_else(
+                || Self::ended(EndedHow::Unknown, Some(fence)),
+                |ended| Self::Ended(*ended),
+            )
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Core {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vacancy {
     pub(crate) index: Option<u64>,
-    pub(crate) ended: Option<Ended>,
+    pub(crate) ended: Option<Box<Ended>>,
     pub(crate) kept: Kept,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Vacancy {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) closed: Option<std::time::SystemTime>,
-    pub(crate) ran: Option<Ran>,
+    pub(crate) ran: Option<Box<Ran>>,
     pub(crate) unknown: serde_json::Map<String, serde_json::Value>,
 }
 

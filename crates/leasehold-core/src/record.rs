@@ -160,13 +160,13 @@ pub struct Body {
     /// Until when, by wall time, a slot is closed: policy, never belief.
     pub closed: Option<SystemTime>,
     /// Who closed it.
-    pub ran: Option<Ran>,
+    pub ran: Option<Box<Ran>>,
     /// How much longer than its period a grant keeps the name taken: a delay between terms after an end that was not clean.
     pub delay: Duration,
     /// A hand-over that its successor has not taken up yet: nobody believes this grant.
     pub unconfirmed: bool,
     /// How the previous term ended.
-    pub ended: Option<Ended>,
+    pub ended: Option<Box<Ended>>,
     /// Fields this version does not know, kept as they are.
     pub unknown: Map<String, Value>,
 }
@@ -433,11 +433,11 @@ impl Record {
                 ran: take(f, "ran", |v| {
                     let by = v.get("by")?.as_str()?.to_owned();
                     let at = time(v.get("at")?)?;
-                    Some(Ran { by, at })
+                    Some(Box::new(Ran { by, at }))
                 })?,
                 delay: take(f, "delay", length)?.unwrap_or_default(),
                 unconfirmed: take(f, "unconfirmed", Value::as_bool)?.unwrap_or_default(),
-                ended: take(f, "ended", Ended::read)?,
+                ended: take(f, "ended", Ended::read)?.map(Box::new),
                 unknown: fields,
             }),
         })
@@ -465,10 +465,10 @@ impl Body {
         );
         put("policy", self.policy.as_deref().map(Value::from));
         put("closed", self.closed.and_then(rfc3339).map(Value::from));
-        put("ran", self.ran.as_ref().and_then(Ran::write));
+        put("ran", self.ran.as_deref().and_then(Ran::write));
         put("delay", some(self.delay).map(|delay| micros(delay).into()));
         put("unconfirmed", self.unconfirmed.then_some(Value::Bool(true)));
-        put("ended", self.ended.as_ref().map(Ended::write));
+        put("ended", self.ended.as_deref().map(Ended::write));
         for (key, value) in &self.unknown {
             out.entry(key.as_str()).or_insert_with(|| value.clone());
         }

@@ -12,18 +12,18 @@ fn full() -> Record {
         data: Some(Bytes::from_static(b"\x00\xff")),
         policy: Some("higher".into()),
         closed: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
-        ran: Some(Ran {
+        ran: Some(Box::new(Ran {
             by: "m0".into(),
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_799_900_000),
-        }),
+        })),
         delay: Duration::from_millis(1500),
         unconfirmed: true,
-        ended: Some(Ended {
+        ended: Some(Box::new(Ended {
             how: EndedHow::Broken,
             by: Some("op".into()),
             reason: Some("stuck".into()),
             fence: Some(7),
-        }),
+        })),
         unknown: [("later".to_owned(), Value::from(vec![1, 2]))]
             .into_iter()
             .collect(),

@@ -115,7 +115,7 @@ impl Status {
     /// How the previous term ended, where that is known.
     #[must_use]
     pub fn ended(&self) -> Option<&Ended> {
-        self.seen.record.body.ended.as_ref()
+        self.seen.record.body.ended.as_deref()
     }
 
     /// Until when, by wall time, the name is closed to those who ask once per slot
@@ -128,7 +128,7 @@ impl Status {
     /// Who closed it, and when.
     #[must_use]
     pub fn ran(&self) -> Option<&Ran> {
-        self.seen.record.body.ran.as_ref()
+        self.seen.record.body.ran.as_deref()
     }
 
     /// How much longer than its period the grant keeps the name taken.

@@ -51,7 +51,7 @@ impl Term {
     /// where a record tells it in a word that this version does not know.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        self.locked().body.ended.clone()
+        self.locked().body.ended.as_deref().cloned()
     }
 
     /// Whether the term may be relied on now, computed from the clock at the call, without I/O.

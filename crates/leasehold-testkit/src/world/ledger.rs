@@ -397,11 +397,13 @@ mod tests {
     fn record(lessee: Option<&str>, ended: Option<(EndedHow, u64)>) -> Record {
         let body = Body {
             machine_id: lessee.map(Into::into),
-            ended: ended.map(|(how, fence)| Ended {
-                how,
-                by: None,
-                reason: None,
-                fence: Some(fence),
+            ended: ended.map(|(how, fence)| {
+                Box::new(Ended {
+                    how,
+                    by: None,
+                    reason: None,
+                    fence: Some(fence),
+                })
             }),
             ..Body::default()
         };

@@ -20,7 +20,7 @@ pub(crate) struct Runs {
 impl Runs {
     /// A record follows: what is wrong with it, if anything is.
     pub(crate) fn follow(&mut self, record: &Record, began: bool) -> Result<(), String> {
-        let next: Slot = (record.body.closed, record.body.ran.clone());
+        let next: Slot = (record.body.closed, record.body.ran.as_deref().cloned());
         let was = [&self.now, &self.before];
         let was = if self.erased { &was[..] } else { &was[..1] };
         let from = if record.is_held() {
@@ -78,9 +78,11 @@ mod tests {
         let body = Body {
             machine_id: lessee.map(str::to_owned),
             closed: closed.map(|(_, until)| at(until)),
-            ran: closed.map(|(ran, _)| Ran {
-                by: "a".into(),
-                at: at(ran),
+            ran: closed.map(|(ran, _)| {
+                Box::new(Ran {
+                    by: "a".into(),
+                    at: at(ran),
+                })
             }),
             ..Body::default()
         };
