@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::future::select;
 
 use crate::belief::{State, Term};
+use crate::door::until;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Ended;
 use crate::time::BootInstant;
@@ -123,6 +125,13 @@ impl Term {
             (_, deadline) => Err(deadline.map_or(BootInstant::NEVER, |at| at.minus(state.grace()))),
         })
         .await;
+    }
+
+    /// [`Term::ending`], or so long at most: whether it is time to stop. For work that has to be done now and then.
+    /// Cancel-safe.
+    pub async fn ending_within(&self, limit: Duration) -> bool {
+        let at = self.door().now().plus(limit);
+        until(self.door(), at, self.ending()).await.is_some()
     }
 
     /// Ends when those at work are to end, whatever is left.

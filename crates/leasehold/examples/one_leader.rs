@@ -6,10 +6,9 @@
 //! cargo run -p leasehold --features sqlite --example one_leader -- sqlite:/tmp/leasehold-example.db
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{BootInstant, Door, Term};
+use leasehold::Term;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> leasehold::Result<()> {
@@ -24,7 +23,7 @@ async fn main() -> leasehold::Result<()> {
 
     // Whatever ends a term, it campaigns again, until it is told to stop.
     let stop = async { _ = tokio::signal::ctrl_c().await };
-    let work = |term| lead(me.clone(), term, leases.door().clone());
+    let work = |term| lead(me.clone(), term);
     election.lead_until(stop, work).await?;
     println!("{me} stands down");
     leases.shutdown(Duration::from_secs(1)).await?;
@@ -32,20 +31,13 @@ async fn main() -> leasehold::Result<()> {
 }
 
 /// Some work, with the fence in each write. It is dropped at its next await when the lease is lost.
-async fn lead(me: String, term: Term, door: Arc<dyn Door>) {
+async fn lead(me: String, term: Term) {
     println!("{me} leads, fence {}", term.fence());
     for step in 1..=3 {
         println!("  step {step} with fence {}", term.fence());
-        tokio::select! {
-            () = sleep(&*door, Duration::from_secs(1)) => {}
-            () = term.ending() => return println!("{me} is told to stop"),
+        if term.ending_within(Duration::from_secs(1)).await {
+            return println!("{me} is told to stop");
         }
     }
     println!("{me} is done");
-}
-
-/// Sleeps by the boot clock, which counts suspend; tokio's own timer stands still meanwhile.
-async fn sleep(door: &dyn Door, length: Duration) {
-    let until: BootInstant = door.now().plus(length);
-    door.sleep_until(until).await;
 }

@@ -1,5 +1,7 @@
 #![doc = include_str!("lib.md")]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod open;
 mod url;
 
