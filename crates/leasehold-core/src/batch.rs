@@ -1,10 +1,14 @@
 //! Group commit: what arrives while a request is in flight goes with the next one; no delay is added when idle.
 //!
 //! A request that hangs does not take the others with it: what has waited for a quarter of its time goes out beside it.
+//! Nor does one that panics: its changes' outcomes are unknown, as if it had not been answered.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::door::{Door, until};
@@ -147,14 +151,28 @@ impl Batch {
             .max()
             .unwrap_or(BootInstant::ZERO);
         let changes = changes.into_iter().map(|(change, _)| change).collect();
-        let mut outcomes = until(&self.door, at, self.store.apply(changes, at))
-            .await
-            .unwrap_or_default();
+        // Also where it panics the changes may have been applied, and whoever asked has to find out.
+        let asked = AssertUnwindSafe(async { self.store.apply(changes, at).await }).catch_unwind();
+        let mut outcomes = match until(&self.door, at, asked).await {
+            Some(Ok(outcomes)) => outcomes,
+            Some(Err(panic)) => {
+                self.panicked(panic);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
         outcomes.resize_with(count, || Outcome::Unknown(no_answer()));
         if mutant(Mutant::OneBadRenewalSinksTheBatch) {
             sink(&mut outcomes);
         }
         outcomes
+    }
+
+    /// The store has panicked: that goes its way in a task of its own, where it takes nothing else with it.
+    fn panicked(&self, panic: Box<dyn Any + Send>) {
+        tracing::error!(store = %self.store.location(), "the store panicked: whether the changes were applied is unknown");
+        self.door
+            .spawn(Box::pin(async move { resume_unwind(panic) }));
     }
 
     /// The next request: what waits, as far as one request carries it, in a task of its own. Each request's outcomes

@@ -99,8 +99,9 @@ fn everywhere(scenario: impl AsyncFn(&World, u32, Fault) -> bool) {
     }
 }
 
+/// Complaint 22: a cancelled call leaves its lock behind.
 #[test]
-fn a_dropped_acquire_leaves_nothing() {
+fn complaint_22_a_dropped_acquire_leaves_nothing() {
     everywhere(async |world, polls, fault| {
         world.faulty.then(fault).then(fault);
         let acquire = world.manager.acquire_lease("x", "m", 0, LONG);
@@ -186,7 +187,7 @@ fn a_dropped_renewal_reaches_the_lease() {
 }
 
 #[test]
-fn a_dropped_lock_leaves_nothing() {
+fn complaint_22_a_dropped_lock_leaves_nothing() {
     everywhere(async |world, polls, fault| {
         let before = world
             .other

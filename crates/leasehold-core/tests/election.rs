@@ -98,10 +98,12 @@ async fn within<T>(world: &World, length: Duration, future: impl Future<Output =
     }
 }
 
+/// Complaint 4: who has lost never campaigns again.
+///
 /// Three candidates, of whom one after the other is cut off, robbed or told to stop: never do two take themselves for the
 /// leader, somebody leads again in time, and whoever lost campaigns again.
 #[test]
-fn one_leads_and_again() {
+fn complaint_04_one_leads_and_whoever_lost_campaigns_again() {
     for seed in seeds() {
         let world = World::new(seed);
         let stop = Stop::new();
@@ -245,10 +247,12 @@ fn work_that_does_not_stop_is_dropped() {
     });
 }
 
+/// Complaint 18: nobody is preferred to who leads.
+///
 /// A candidate of a higher version takes over from a lower one of the same policy, waits its term out, and acts only then;
 /// candidates of equal versions, lower ones and those of other policies follow.
 #[test]
-fn a_higher_version_takes_over_and_waits() {
+fn complaint_18_a_higher_version_takes_over_and_waits() {
     for seed in seeds() {
         let world = World::new(seed);
         let old = world.candidate("old");
@@ -321,9 +325,11 @@ fn a_thief_renews_during_its_wait() {
     });
 }
 
+/// Complaint 24: requests find no way to the leader.
+///
 /// Whoever wants to know who leads is told, with what the leader tells of itself.
 #[test]
-fn everybody_may_know_who_leads() {
+fn complaint_24_everybody_may_know_who_leads() {
     let world = World::new(4);
     let (a, b) = (world.candidate("a"), world.candidate("b"));
     world.sim.block_on(async {

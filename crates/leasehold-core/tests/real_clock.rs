@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use leasehold_core::{BootInstant, Door, RealDoor};
 
-const TEST: &str = "lessee_stops_first_by_the_clock_that_counts_suspend";
+const TEST: &str = "complaint_11_the_lessee_stops_first_by_the_clock_that_counts_suspend";
 const CHILD: &str = "LEASEHOLD_TEST_SHIFTED";
 const SHIFT: Duration = Duration::from_secs(100_000);
 
@@ -32,8 +32,9 @@ fn clock() -> (BootInstant, BootInstant) {
     (before, after)
 }
 
+/// Complaint 11: `Instant` stands still while the machine sleeps.
 #[test]
-fn lessee_stops_first_by_the_clock_that_counts_suspend() {
+fn complaint_11_the_lessee_stops_first_by_the_clock_that_counts_suspend() {
     if std::env::var_os(CHILD).is_some() {
         return println!("clock: {}", clock().0.as_nanos());
     }

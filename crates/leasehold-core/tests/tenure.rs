@@ -225,9 +225,11 @@ fn the_work_is_told_a_grace_before_the_deadline() {
     }
 }
 
+/// Complaint 6: released while the guarded work still runs.
+///
 /// The lease is released when the work has ended, and not before whoever it has handed its term to is done.
 #[test]
-fn work_runs_under_the_lease_and_releases_it_in_the_end() {
+fn complaint_06_work_runs_under_the_lease_and_releases_it_in_the_end() {
     let world = world(2);
     world.sim.block_on(async {
         let held = held(&world).await;
@@ -310,9 +312,11 @@ fn dropped_work_gives_the_lease_back() {
     });
 }
 
+/// Complaint 8: renewed while the work is stuck.
+///
 /// Work that makes no progress loses its lease; then it is dropped, and the name is free at once.
 #[test]
-fn stuck_work_loses_its_lease() {
+fn complaint_08_stuck_work_loses_its_lease() {
     for seed in seeds() {
         let world = world(seed);
         world.sim.block_on(async {
@@ -420,9 +424,11 @@ fn period_and_data_change_while_it_is_held() {
     });
 }
 
+/// Complaint 1: two holders at once, and nothing that protects what they write to.
+///
 /// A holder that was paused between its check and its act is refused by what it acts on, once its successor has marked that.
 #[test]
-fn a_paused_holders_late_act_is_refused() {
+fn complaint_01_a_paused_holders_late_act_is_refused() {
     let world = world(6);
     let mark = Mark::new();
     world.sim.block_on(async {

@@ -264,3 +264,89 @@ fn every_file_and_test_that_the_design_names_exists() {
     assert!(wrong.is_empty(), "docs/design.md: {}", wrong.join(", "));
     assert!(named > 20, "the table names {named} tests only");
 }
+
+/// The tests that a cell names: `` `file`: `test`, `test`; `file`: `test` ``.
+fn named_tests(cell: &str) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    for group in cell.split("; ") {
+        let (file, tests) = group.split_once(": ").unwrap_or((group, ""));
+        for test in tests.split(", ") {
+            let [file, test] = [file, test].map(|word| word.trim_matches('`').to_owned());
+            named.push((file, test));
+        }
+    }
+    named
+}
+
+/// Whether a file has a test of this name.
+fn has_test(file: &str, test: &str) -> bool {
+    let Ok(text) = fs::read_to_string(root().join(file)) else {
+        return false;
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_it = |line: &str| line.trim_start_matches("async ") == format!("fn {test}() {{");
+    let mut found = lines.iter().enumerate().filter(|(_, line)| is_it(line));
+    found.any(|(at, _)| {
+        let mut before = lines[..at].iter().rev();
+        let mut attributes = before.by_ref().take_while(|line| line.starts_with("#["));
+        attributes.any(|line| line.ends_with("test]"))
+    })
+}
+
+/// The complaints are all there, in their order, each with an issue that it was made in and with tests of its number, which
+/// exist where the table says; and no test with a complaint's number is missing in its row.
+#[test]
+fn every_complaint_has_tests_and_they_exist() {
+    const COMPLAINTS: usize = 25;
+    let document = read("docs/complaints.md");
+    let rows: Vec<Vec<&str>> = document
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| |"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), COMPLAINTS);
+    let (mut wrong, mut listed) = (Vec::new(), BTreeSet::new());
+    for (row, number) in rows.iter().zip(1..) {
+        let ["", first, suffered, _, shown, _, ""] = row[..] else {
+            panic!("row {number}: {} cells", row.len());
+        };
+        let is_issue = |word: &str| {
+            let (repository, issue) = word.split_once('#').unwrap_or_default();
+            repository.contains('/') && issue.parse::<u32>().is_ok()
+        };
+        if first != number.to_string() || !suffered.split([' ', ',']).any(is_issue) {
+            wrong.push(format!("row {number}: another number, or no issue"));
+        }
+        let own = format!("complaint_{number:02}_");
+        let named = named_tests(shown);
+        if !named.iter().any(|(_, test)| test.starts_with(&own)) {
+            wrong.push(format!("row {number}: no test of its own"));
+        }
+        for (file, test) in named {
+            if test.starts_with("complaint_") && !test.starts_with(&own) {
+                wrong.push(format!("row {number}: {test} is another's"));
+            }
+            if !has_test(&file, &test) {
+                wrong.push(format!("row {number}: no test {test} in {file}"));
+            }
+            listed.insert((file, test));
+        }
+    }
+    for file in files("", &[".rs"]) {
+        for line in read(&file).lines() {
+            let name = line.trim_start().strip_prefix("fn complaint_");
+            let Some((rest, _)) = name.and_then(|name| name.split_once('(')) else {
+                continue;
+            };
+            let test = format!("complaint_{rest}");
+            if !listed.contains(&(file.clone(), test.clone())) {
+                wrong.push(format!("{test} in {file} is not in the table"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "docs/complaints.md:\n{}",
+        wrong.join("\n")
+    );
+}

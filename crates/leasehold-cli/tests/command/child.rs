@@ -3,10 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Registry, done, eventually, is_at_work, pid_in};
+use crate::support::{Registry, Running, done, eventually, is_at_work, pid_in};
 
+/// Complaint 16: the command's exit status is not passed on.
 #[test]
-fn the_exit_status_is_the_command_s_and_the_lease_is_released() {
+fn complaint_16_the_exit_status_is_the_command_s_and_the_lease_is_released() {
     let registry = Registry::new();
     for code in [0, 1, 7, 64, 75, 76, 124, 255] {
         let done = registry.shell("run jobs/x", &format!("exit {code}"));
@@ -167,6 +168,25 @@ fn a_time_limit_ends_the_command_and_all_it_started() {
     let background = pid_in(&registry.path("pid"));
     eventually("ended", || !is_at_work(background));
     assert!(!registry.is_held("x"));
+}
+
+/// Complaint 15: only the shell is killed, and what it has started works on. Without a terminal the whole group is ended,
+/// deaf to TERM as it may be, before the lease is anybody else's.
+#[test]
+fn complaint_15_a_loss_ends_what_the_shell_has_started_too() {
+    let registry = Registry::new();
+    let script = "trap '' TERM; \
+                  sh -c 'echo $$ > pid; while :; do sleep 0.05; done' >/dev/null 2>&1 & wait";
+    let command = registry.script("run x --period 3s", script);
+    let holder = Running::start(without_terminal(command));
+    let started = pid_in(&registry.path("pid"));
+    assert!(is_at_work(started));
+    registry.line("break x").exits(0);
+    assert!(
+        !is_at_work(started),
+        "the name is vacant, and it is at work"
+    );
+    holder.done().exits(76).says(&["signal 9", "broken"]);
 }
 
 /// The same command in a session without a terminal.

@@ -41,8 +41,9 @@ fn a_theft_ends_the_command_before_the_thief_begins() {
     assert!(status["left_ms"].as_u64().unwrap() > 3000, "{status}");
 }
 
+/// Complaint 3: the command is killed long after the loss, and two are at work meanwhile.
 #[test]
-fn a_command_that_ignores_term_is_killed_before_the_deadline() {
+fn complaint_03_a_command_that_ignores_term_is_killed_before_the_deadline() {
     let registry = Registry::new();
     let script = "trap '' TERM; echo $$ > pid; while :; do date +%s%3N > last.new; mv last.new last; sleep 0.01; done";
     let holder = registry.start("run x --period 3s", script);
@@ -53,8 +54,8 @@ fn a_command_that_ignores_term_is_killed_before_the_deadline() {
         .as_u64()
         .unwrap();
     assert!(waited > 1000, "{waited}");
+    assert!(!is_at_work(child), "the name is vacant, and it is at work");
     holder.done().exits(76).says(&["signal 9", "broken"]);
-    assert!(!is_at_work(child));
     let last: u128 = std::fs::read_to_string(registry.path("last"))
         .unwrap()
         .trim()

@@ -15,5 +15,6 @@ mod loss;
 mod plan;
 mod scripts;
 mod signals;
+mod stuck;
 mod support;
 mod takeover;
