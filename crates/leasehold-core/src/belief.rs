@@ -403,6 +403,7 @@ impl State {
             None => (TermState::Waiting, BootInstant::NEVER),
             Some(_) if now >= deadline => (TermState::Lost, BootInstant::NEVER),
             Some(begin) if !begun(begin) => (TermState::Waiting, begin.min(deadline)),
+            Some(_) if mutant(Mutant::AtRiskIsNeverTold) => (TermState::Held, deadline),
             Some(_) if now < self.at_risk => (TermState::Held, self.at_risk.min(deadline)),
             Some(_) => (TermState::AtRisk, deadline),
         }
@@ -473,6 +474,9 @@ impl State {
     }
 
     pub(crate) fn grace(&self) -> Duration {
+        if mutant(Mutant::EndingComesAtTheEnd) {
+            return Duration::ZERO;
+        }
         self.grace
     }
 

@@ -190,7 +190,11 @@ async fn run(core: Arc<Core>) {
                 running.is_over = true;
                 return;
             }
-            match all.in_flight < MOST_IN_FLIGHT {
+            let most = match mutant(Mutant::OneRoundHoldsUpAll) {
+                true => 1,
+                false => MOST_IN_FLIGHT,
+            };
+            match all.in_flight < most {
                 true => all.rounds.next(),
                 false => None,
             }

@@ -63,7 +63,7 @@ impl Phase {
             let mut changed = pin!(self.changed.notified());
             // From before the look, so that no change falls between.
             changed.as_mut().enable();
-            if self.is_closing() {
+            if self.is_closing() && !mutant(Mutant::WaitersOutliveTheShutdown) {
                 return closing();
             }
             changed.await;

@@ -359,5 +359,5 @@ pub(crate) fn request_part(left: Duration) -> Duration {
     half(left).max(LITTLE).min(left)
 }
 
-/// So much is left whole.
-const LITTLE: Duration = Duration::from_millis(250);
+/// So much is left whole: who is in a hurry on a registry that is busy makes it busier.
+const LITTLE: Duration = Duration::from_secs(1);
