@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::folder;
+use super::turn::Turn;
 use super::{PATIENCE, Process, Proxy, Way, get, ports, tool, wait};
 
 /// The servers that `scripts/setup` installs.
@@ -364,16 +365,22 @@ pub struct EtcdCluster {
     members: Vec<Etcd>,
     /// In front of each member, for its peers; none where they reach it by themselves.
     proxies: Vec<Proxy>,
+    /// Last: the next cluster starts when this one has ended.
+    turn: Option<Turn>,
 }
 
 impl EtcdCluster {
-    /// Starts a cluster of `count` members, and waits until all of them serve.
+    /// Starts a cluster of `count` members, and waits until all of them serve; and before that, where a few clusters of more
+    /// than one member run in this process already, until one of them has ended.
     ///
     /// # Panics
     /// Where they do not; the log of one that does not is shown.
     #[must_use]
     pub fn start(options: impl Into<EtcdOptions>, count: usize) -> Self {
-        Self::start_on(&options.into(), count, ports::free)
+        let turn = (count > 1).then(Turn::wait);
+        let mut cluster = Self::start_on(&options.into(), count, ports::free);
+        cluster.turn = turn;
+        cluster
     }
 
     fn start_on(options: &EtcdOptions, count: usize, mut port: impl FnMut() -> SocketAddr) -> Self {
@@ -423,7 +430,11 @@ impl EtcdCluster {
         members.iter_mut().try_for_each(Etcd::wait_running)?;
         members.iter().for_each(Etcd::wait_healthy);
         let proxies = Vec::new();
-        Ok(Self { members, proxies })
+        Ok(Self {
+            members,
+            proxies,
+            turn: None,
+        })
     }
 
     /// The number of members, dead ones included.

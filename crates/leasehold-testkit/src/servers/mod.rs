@@ -24,6 +24,7 @@ mod ports;
 mod postgres;
 mod process;
 mod proxy;
+mod turn;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
