@@ -324,7 +324,7 @@ impl Core {
         let at = self.door.now().plus(self.timeout);
         let mut pause = Duration::from_millis(20);
         let seen = loop {
-            match self.get("acquire", name).await {
+            match self.read("acquire", name).await {
                 Ok(seen) => break seen,
                 Err(_) if self.door.now().plus(pause) < at => self.door.sleep(pause).await,
                 // It holds at most one period from its application.

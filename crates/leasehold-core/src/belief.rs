@@ -95,8 +95,10 @@ pub(crate) struct State {
     lost: Option<Error>,
     /// Since when renewals are sent in vain, and what the last one failed with.
     vain: Option<(BootInstant, Option<Error>)>,
-    /// How long before the deadline those at work are told to stop.
-    grace: Duration,
+    /// How long before the deadline those at work are told to stop, where that was set.
+    grace: Option<Duration>,
+    /// The period that it is kept to; none where it is not kept alive.
+    kept_to: Duration,
     /// No deadline is later than this.
     last: BootInstant,
     /// How often the work has to make progress, if it has to, and when it last did.
@@ -139,7 +141,8 @@ impl Term {
             over: false,
             lost: None,
             vain: None,
-            grace: Duration::ZERO,
+            grace: None,
+            kept_to: Duration::ZERO,
             last: BootInstant::NEVER,
             progress: None,
             winds_down: false,
@@ -235,9 +238,13 @@ impl Term {
         let mut state = self.locked();
         let now = self.shared.door.now();
         state.vain.get_or_insert((now, None));
-        if !mutant(Mutant::ShorterRenewKeepsLongDeadline) {
-            state.deadline = state.deadline.min(deadline);
+        if deadline >= state.deadline || mutant(Mutant::ShorterRenewKeepsLongDeadline) {
+            return;
         }
+        state.deadline = deadline;
+        drop(state);
+        // Whoever waits for the end waits for the earlier one now.
+        self.shared.changed.notify_waiters();
     }
 
     /// A renewal failed, or nobody knows what became of it.
@@ -273,7 +280,10 @@ impl Term {
         };
         if too_late {
             state.over = true;
-            return if state.releasing {
+            let releasing = state.releasing;
+            drop(state);
+            self.shared.changed.notify_waiters();
+            return if releasing {
                 Renewed::Releasing
             } else {
                 Renewed::TooLate
@@ -348,12 +358,20 @@ impl Term {
     pub(crate) fn kept(&self, options: &KeepAlive, period: Duration) {
         let now = self.shared.door.now();
         let mut state = self.locked();
-        state.grace = options.grace.unwrap_or_else(|| timing::grace(period));
+        (state.grace, state.kept_to) = (options.grace, period);
         state.progress = options.progress_within.map(|limit| (limit, now));
-        if let Some(limit) = options.max_hold {
-            state.last = now.plus(limit);
-            state.deadline = state.deadline.min(state.last);
-        }
+        let limit = options.max_hold;
+        state.last = limit.map_or(BootInstant::NEVER, |limit| now.plus(limit));
+        state.deadline = state.deadline.min(state.last);
+        drop(state);
+        // Whoever waits already has to be told by what was set just now.
+        self.shared.changed.notify_waiters();
+    }
+
+    /// It is kept alive with another period from now on.
+    pub(crate) fn kept_to(&self, period: Duration) {
+        self.locked().kept_to = period;
+        self.shared.changed.notify_waiters();
     }
 
     /// Those at work are to end now.
@@ -403,7 +421,6 @@ impl State {
             None => (TermState::Waiting, BootInstant::NEVER),
             Some(_) if now >= deadline => (TermState::Lost, BootInstant::NEVER),
             Some(begin) if !begun(begin) => (TermState::Waiting, begin.min(deadline)),
-            Some(_) if mutant(Mutant::AtRiskIsNeverTold) => (TermState::Held, deadline),
             Some(_) if now < self.at_risk => (TermState::Held, self.at_risk.min(deadline)),
             Some(_) => (TermState::AtRisk, deadline),
         }
@@ -474,10 +491,7 @@ impl State {
     }
 
     pub(crate) fn grace(&self) -> Duration {
-        if mutant(Mutant::EndingComesAtTheEnd) {
-            return Duration::ZERO;
-        }
-        self.grace
+        self.grace.unwrap_or_else(|| timing::grace(self.kept_to))
     }
 
     fn deadlined(&mut self, now: BootInstant, deadline: BootInstant) {

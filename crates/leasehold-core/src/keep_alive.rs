@@ -274,6 +274,8 @@ impl Held {
 
     /// It is kept alive no more. An error if it is not ours any more in the registry either.
     fn stopped(&mut self) -> Result<()> {
+        // Another thread of the parent may have locked what is asked next, for ever.
+        self.core.own_process()?;
         let Some(number) = self.number.take() else {
             return Err(self.term.why());
         };
@@ -300,16 +302,6 @@ impl Drop for Held {
             tracing::warn!(%name, "guard dropped while its term is in use: the lease runs out by itself");
             return;
         }
-        if mutant(Mutant::DroppedGuardIsForgottenByShutdown) {
-            drop(begun);
-            let (core, term) = (self.core.clone(), self.term.clone());
-            self.core.door.spawn(Box::pin(async move {
-                if let Ok(begun) = core.begin() {
-                    core.depart(term, begun);
-                }
-            }));
-            return;
-        }
         match begun {
             Ok(begun) => self.core.depart(self.term.clone(), begun),
             Err(error) => {
@@ -324,5 +316,83 @@ impl fmt::Debug for Held {
         f.debug_struct("Held")
             .field("term", &self.term)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::time::SystemTime;
+
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::door::Door;
+    use crate::manager::Manager;
+    use crate::memory::MemoryStore;
+    use crate::real::RealDoor;
+
+    /// The real door, of a process that can become another one.
+    #[derive(Debug)]
+    struct Forks(Arc<RealDoor>, AtomicU32);
+
+    impl Door for Forks {
+        fn now(&self) -> BootInstant {
+            self.0.now()
+        }
+
+        fn wall(&self) -> SystemTime {
+            self.0.wall()
+        }
+
+        fn sleep_until(&self, at: BootInstant) -> BoxFuture<'static, ()> {
+            self.0.sleep_until(at)
+        }
+
+        fn spawn(&self, task: BoxFuture<'static, ()>) {
+            self.0.spawn(task);
+        }
+
+        fn random(&self, buffer: &mut [u8]) {
+            self.0.random(buffer);
+        }
+
+        fn process(&self) -> u32 {
+            self.1.load(Ordering::SeqCst)
+        }
+    }
+
+    /// What another thread of the parent had locked stays locked in a forked child for ever: a guard that is dropped or
+    /// released there waits for nothing.
+    #[test]
+    fn a_guard_in_a_forked_child_waits_for_no_lock() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let forks = Forks(RealDoor::on(runtime.handle().clone()), AtomicU32::new(1));
+        let forks = Arc::new(forks);
+        let store = Arc::new(MemoryStore::new(forks.clone()));
+        let manager = Manager::builder(store, forks.clone()).build().unwrap();
+        let take = |name| {
+            let taken = manager.acquire_lease(name, "m", 0, Duration::from_secs(60));
+            let lease = runtime.block_on(taken).unwrap().unwrap();
+            lease.keep_alive(KeepAlive::new())
+        };
+        let (dropped, released, taken) = (take("a"), take("b"), take("c"));
+        forks.1.store(2, Ordering::SeqCst);
+        let (done, told) = mpsc::channel();
+        let locked = manager.core.keeper.locked();
+        let child = std::thread::spawn(move || {
+            drop(dropped);
+            let released = futures_util::FutureExt::now_or_never(released.release());
+            _ = done.send((released, taken.into_lease().map(drop)));
+        });
+        let (released, taken) = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        drop(locked);
+        child.join().unwrap();
+        let released = released.unwrap();
+        assert_eq!(released.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(taken.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(manager.core.keeper.count(), 3, "nothing has happened");
     }
 }

@@ -125,8 +125,10 @@ impl Keeper {
         kept.pace.period = period;
         kept.pace.succeeded(core, &kept.term);
         let due = kept.pace.due(&kept.term, core.door.chance());
+        let term = kept.term.clone();
         all.rounds.put(&place, due);
         drop(all);
+        term.kept_to(period);
         this.woken.notify_one();
     }
 
@@ -147,6 +149,12 @@ impl Keeper {
         meters.kept(0);
         self.woken.notify_one();
         all.all().map(|kept| kept.term.view()).collect()
+    }
+
+    /// As whoever has just gone through it keeps it.
+    #[cfg(test)]
+    pub(crate) fn locked(&self) -> impl Sized + '_ {
+        self.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -188,13 +196,10 @@ async fn run(core: Arc<Core>) {
                 // In one step: whoever adds one afterwards starts the next task.
                 all.running = false;
                 running.is_over = true;
+                core.meters.at_risk(0);
                 return;
             }
-            let most = match mutant(Mutant::OneRoundHoldsUpAll) {
-                true => 1,
-                false => MOST_IN_FLIGHT,
-            };
-            match all.in_flight < most {
+            match all.in_flight < MOST_IN_FLIGHT {
                 true => all.rounds.next(),
                 false => None,
             }
@@ -260,8 +265,7 @@ async fn stalled(core: Arc<Core>, place: Place, term: Term) {
     term.progressed().await;
     let now = core.door.now();
     let mut all = core.keeper.lock();
-    all.rounds
-        .put(&place, crate::pace::Due { at: now, ripe: now });
+    all.rounds.put(&place, crate::pace::Due::now(now));
     drop(all);
     core.keeper.woken.notify_one();
 }
@@ -333,7 +337,11 @@ impl Open {
         let Some(renewing) = self.round.get_mut(place).and_then(Option::take) else {
             return;
         };
-        let Renewing { place, term, .. } = renewing;
+        let Renewing {
+            place,
+            term,
+            period,
+        } = renewing;
         let core = &self.core;
         let took = core.door.now().since(self.began);
         let mut all = core.keeper.lock();
@@ -368,7 +376,11 @@ impl Open {
                 }
             }
         }
-        let due = kept.pace.due(&term, self.jitter);
+        let due = match result.is_ok() && kept.pace.period != period {
+            // It was renewed to another one by hand while this renewal, of the one before, waited for that.
+            true => crate::pace::Due::now(core.door.now()),
+            false => kept.pace.due(&term, self.jitter),
+        };
         let is_next = all.rounds.put(&place, due);
         drop(all);
         if is_next {

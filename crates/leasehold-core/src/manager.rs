@@ -493,8 +493,18 @@ impl Core {
         operation: &'static str,
         name: &LeaseName,
     ) -> Result<Option<Seen>> {
+        self.usable()
+            .map_err(|error| error.during(operation, Some(name)))?;
+        self.read(operation, name).await
+    }
+
+    /// The same as part of an operation that was begun before, which a shutdown waits for.
+    pub(crate) async fn read(
+        &self,
+        operation: &'static str,
+        name: &LeaseName,
+    ) -> Result<Option<Seen>> {
         let read = async {
-            self.usable()?;
             let at = self.door.now().plus(self.timeout);
             match until(&self.door, at, self.store.get(name, at)).await {
                 Some(seen) => seen,

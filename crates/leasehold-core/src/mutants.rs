@@ -101,18 +101,6 @@ mutants! {
         "the keep-alive outlives the release"
     Contract OneRequestTakesAllTheTime "one-request-takes-all-the-time" "Unknown is not failure, and not success":
         "a request that hangs takes the time that the next one would have had"
-    Contract AtRiskIsNeverTold "at-risk-is-never-told" "The lessee stops first":
-        "an overdue renewal is not told to those at work"
-    Contract EndingComesAtTheEnd "ending-comes-at-the-end" "The lessee stops first":
-        "those at work are told to stop when it is too late"
-    Contract OneRoundHoldsUpAll "one-round-holds-up-all" "Unknown is not failure, and not success":
-        "a renewal that hangs holds up those of the manager's other leases"
-    Contract RoundsLeaveTheirOrder "rounds-leave-their-order" "Assumptions are declared":
-        "a renewal that is not due yet never goes with its neighbour's"
-    Contract WaitersOutliveTheShutdown "waiters-outlive-the-shutdown" "Vacancy is prompt":
-        "who waits for a lock waits on while the manager is shut down"
-    Contract DroppedGuardIsForgottenByShutdown "dropped-guard-is-forgotten-by-shutdown" "Vacancy is prompt":
-        "a shutdown does not wait for the release of a guard that was dropped just before"
     Contract ShutdownWaitsForNobody "shutdown-waits-for-nobody" "The lessee stops first":
         "a shutdown ends the renewals of work that is still being ended"
     Peers InstantForBootClock "instant-for-boot-clock" "The lessee stops first":

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::belief::{Standing, Term};
 use crate::manager::Core;
-use crate::time::BootInstant;
+use crate::time::{BootInstant, MIN_PERIOD};
 use crate::timing::{SHORTEST_PAUSE, half, interval, jittered};
 
 /// The pace of one lease's renewals.
@@ -25,6 +25,13 @@ pub(crate) struct Pace {
 pub(crate) struct Due {
     pub(crate) at: BootInstant,
     pub(crate) ripe: BootInstant,
+}
+
+impl Due {
+    /// At once.
+    pub(crate) fn now(now: BootInstant) -> Self {
+        Self { at: now, ripe: now }
+    }
 }
 
 impl Pace {
@@ -59,8 +66,12 @@ impl Pace {
     pub(crate) fn due(&self, term: &Term, jitter: f64) -> Due {
         let state = term.locked();
         let deadline = state.deadline().unwrap_or(BootInstant::NEVER);
-        // The grant that is running out may be shorter than the one to be asked for.
-        let period = self.period.min(state.period);
+        // The grant that is running out may be shorter than the one to be asked for; and what can never be granted is not
+        // to be asked for the more often, the less it is.
+        let period = match self.period < MIN_PERIOD {
+            true => state.period,
+            false => self.period.min(state.period),
+        };
         let (_, is_last) = state.granted();
         drop(state);
         if is_last {
@@ -69,7 +80,7 @@ impl Pace {
                 ripe: deadline,
             };
         }
-        let part = interval(period);
+        let part = interval(period).max(SHORTEST_PAUSE);
         let pause = match self.failures {
             0 => part,
             n => (period / 40)

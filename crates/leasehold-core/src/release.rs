@@ -72,6 +72,11 @@ impl Core {
             return;
         }
         let last_send = self.last_release(&term);
+        // It is not applied yet when whoever has dropped it asks again.
+        if let Some(begin) = term.begin() {
+            let now = self.door.now();
+            self.lines.released(term.name(), now, now.since(begin));
+        }
         term.releasing();
         let mut queue = self.departing();
         queue.waiting.push_back(Departing {

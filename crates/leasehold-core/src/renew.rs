@@ -165,7 +165,11 @@ impl Core {
             let mut ready = Vec::with_capacity(turns.len());
             let mut changes = Vec::with_capacity(turns.len());
             for ((place, term, period, turn), attempt) in turns.into_iter().zip(attempts) {
-                let checked = self.check_period(period);
+                // No period of it can be granted, so nothing is to be tried again.
+                let checked = match term.locked().is_endless_proxy() {
+                    true => Err(endless()),
+                    false => self.check_period(period),
+                };
                 match checked.and_then(|()| self.prepare(&term, period, Changes::none(), attempt)) {
                     Ok(renewal) => {
                         let at = self.renewal_until(&term, &renewal);

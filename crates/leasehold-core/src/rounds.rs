@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
-use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::pace::Due;
 use crate::time::BootInstant;
@@ -96,11 +95,7 @@ impl<T> Rounds<T> {
             if round.len() >= most {
                 break;
             }
-            let ripe = |due: &Due| match mutant(Mutant::RoundsLeaveTheirOrder) {
-                true => due.at <= now,
-                false => due.ripe <= now,
-            };
-            if let Some(taken) = due.take_if(|due| ripe(due)) {
+            if let Some(taken) = due.take_if(|due| due.ripe <= now) {
                 self.due.remove(&(taken.at, place.clone()));
                 round.push(place.clone());
             }

@@ -63,7 +63,7 @@ impl Phase {
             let mut changed = pin!(self.changed.notified());
             // From before the look, so that no change falls between.
             changed.as_mut().enable();
-            if self.is_closing() && !mutant(Mutant::WaitersOutliveTheShutdown) {
+            if self.is_closing() {
                 return closing();
             }
             changed.await;
@@ -104,8 +104,9 @@ impl Manager {
             term.wind_down();
         }
         if !mutant(Mutant::ShutdownWaitsForNobody) {
-            self.until_none(at.minus(limit / PART), || core.keeper.count())
-                .await;
+            // Not counted back from the end, which may be beyond what a clock counts.
+            let work = core.door.now().plus(limit - limit / PART);
+            self.until_none(work, || core.keeper.count()).await;
         }
         core.phase.reach(CLOSED);
         let left = core.keeper.give_up(&core.meters);

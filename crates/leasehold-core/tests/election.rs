@@ -364,3 +364,25 @@ fn bad_input_ends_the_election() {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
     });
 }
+
+/// Whoever has taken over and still waits for the old term's end stops at once: nobody is at work that could take time.
+#[test]
+fn a_thief_that_waits_stops_at_once() {
+    let world = World::new(5);
+    let (old, new) = (world.candidate("old"), world.candidate("new"));
+    let higher = TakeOver::HigherVersion;
+    world.sim.block_on(async {
+        let request = Request::new("e", PERIOD * 2).version(1).take_over(higher);
+        drop(old.manager.try_acquire(request).await.unwrap());
+        let start = world.door.now();
+        let election = new.election().version(2).take_over(higher);
+        let stop = world.door.sleep_until(start.plus(SECOND));
+        let led = election.lead_until(stop, async |_| panic!("it has not begun"));
+        led.await.unwrap();
+        let took = world.door.now().since(start);
+        assert!(took >= SECOND && took < SECOND * 2, "{took:?}");
+        let status = new.manager.status("e").await.unwrap().unwrap();
+        assert_eq!(status.machine_id(), None, "given back");
+        assert!(!status.is_vacant(), "and still waited out");
+    });
+}

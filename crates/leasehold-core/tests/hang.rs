@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use leasehold_core::store::Store;
 use leasehold_core::{Door, ErrorKind, KeepAlive, LockAttempt, Manager, MemoryStore};
 use leasehold_testkit::sim::{Sim, SimDoor};
@@ -211,4 +211,37 @@ fn a_lock_that_cannot_be_had_by_a_slow_way_says_who_holds_it() {
         };
         assert_eq!(busy.holder(), Some("holder"));
     });
+}
+
+/// A renewal to a shorter period that never comes back ends belief at its own deadline, and whoever waits for the loss is told
+/// then, not when the earlier grant would have run out.
+#[test]
+fn a_shorter_renewal_that_hangs_is_told_at_its_own_deadline() {
+    for fault in [Fault::Hang, Fault::HangApplied, Fault::Lose] {
+        let (sim, door, faulty, manager) = world(7);
+        sim.block_on(async {
+            let lease = manager.acquire_lease("x", "m", 0, PERIOD).await;
+            let mut lease = lease.unwrap().unwrap();
+            let term = lease.term();
+            let long = door.now().plus(PERIOD);
+            faulty.always(Some(fault));
+            let shorter = async {
+                door.sleep_until(door.now().plus(MOMENT)).await;
+                let short = door.now().plus(PERIOD / 5);
+                assert!(lease.renew(PERIOD / 5).await.is_err());
+                short
+            };
+            let told = async {
+                assert_eq!(term.lost().await.kind(), ErrorKind::Expired);
+                door.now()
+            };
+            let (short, told) = join(shorter, told).await;
+            assert!(short < long);
+            assert!(
+                told <= short.plus(MOMENT),
+                "{fault:?}: {:?} late",
+                told.since(short)
+            );
+        });
+    }
 }

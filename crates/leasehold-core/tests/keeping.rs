@@ -207,3 +207,75 @@ fn a_guard_tells_not_yet_from_over() {
     world.door.thaw();
     assert_eq!(held.check().unwrap_err().kind(), ErrorKind::Expired);
 }
+
+/// Runs it, on a thread of its own: a loop that never ends, in the simulator's time, is a failure and not a test that hangs.
+fn ends(test: impl FnOnce() + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        test();
+        drop(done);
+    });
+    let ended = ended.recv_timeout(SECOND * 10);
+    assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    thread.join().unwrap();
+}
+
+/// A period that cannot be granted is asked for no more often than one that can: the lease runs out.
+#[test]
+fn a_period_that_cannot_be_granted_is_no_hurry() {
+    for period in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+        ends(move || {
+            let world = world(7);
+            world.sim.block_on(async {
+                let options = KeepAlive::new().period(period);
+                let held = world.take("x", PERIOD).await.keep_alive(options);
+                let (deadline, steps) = (held.deadline().unwrap(), world.sim.steps());
+                let error = held.lost().await;
+                assert_eq!(error.kind(), ErrorKind::Expired);
+                assert!(world.door.now() <= deadline.plus(MOMENT));
+                assert_eq!(world.sent("x").len(), 1);
+                let steps = world.sim.steps() - steps;
+                assert!(steps < 1000, "{period:?}: {steps} steps");
+            });
+        });
+    }
+}
+
+/// A fetched lease whose end nobody knows cannot be renewed: whoever keeps it alive is told so, once.
+#[test]
+fn a_fetched_lease_without_an_end_is_not_kept() {
+    ends(|| {
+        let world = world(8);
+        let name = LeaseName::new("x").unwrap();
+        world
+            .memory
+            .plant(&name, br#"{"MachineID":"fleet","Version":3}"#);
+        world.sim.block_on(async {
+            let proxy = world.manager.get_lease("x").await.unwrap().unwrap();
+            let held = proxy.keep_alive(KeepAlive::new());
+            let error = held.lost().await;
+            assert_eq!(error.kind(), ErrorKind::Foreign, "{error}");
+            assert!(world.sent("x").is_empty());
+            drop(held);
+            world.sleep(MOMENT).await;
+            assert!(world.sent("x").is_empty());
+        });
+    });
+}
+
+/// A renewal of the keeper's that waited for one by hand, and was of the old period, is soon followed by one of the new.
+#[test]
+fn a_renewal_by_hand_while_another_is_due_is_kept_to() {
+    for seed in seeds() {
+        let world = world(seed);
+        world.sim.block_on(async {
+            let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
+            world.sleep(PERIOD / 4).await;
+            world.faulty.then(Fault::DelaySend(PERIOD / 6));
+            held.renew(PERIOD * 10).await.unwrap();
+            world.sleep(PERIOD / 30).await;
+            let left = held.deadline().unwrap().since(world.door.now());
+            assert!(left > PERIOD * 9, "{left:?}");
+        });
+    }
+}

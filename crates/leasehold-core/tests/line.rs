@@ -370,3 +370,43 @@ fn only_a_releaser_that_waits_again_pauses() {
         assert!(world.door.now().since(start) <= MILLI * 2);
     });
 }
+
+/// So it is with a guard that is dropped, though its release goes on in the background: also where the others learn of it
+/// later than their releaser.
+#[test]
+fn a_guard_that_is_dropped_in_a_loop_starves_no_other_process() {
+    for seed in seeds() {
+        for drops in [false, true] {
+            let world = World::new(seed);
+            let near = world.registry.beside(MILLI / 10).manager("near");
+            let far = world.registry.beside(MILLI * 2).manager("far");
+            let mut had = [0_u32; 2];
+            let counts = had.each_mut();
+            world.sim.block_on(async {
+                let turns = [near, far].into_iter().zip(counts);
+                let turns = turns.map(async |(manager, count)| {
+                    let lock = manager.lock("x");
+                    loop {
+                        let held = lock.acquire().await.unwrap();
+                        world.sleep(MILLI * 10).await;
+                        match drops {
+                            true => drop(held),
+                            false => held.release().await.unwrap(),
+                        }
+                        *count += 1;
+                    }
+                });
+                let both = futures_util::future::join_all(turns);
+                match select(pin!(both), pin!(world.sleep(SECOND * 10))).await {
+                    Either::Left(_) => panic!("they go on"),
+                    Either::Right(_) => {}
+                }
+            });
+            let total = had[0] + had[1];
+            assert!(total > 50, "{had:?}");
+            for had in had {
+                assert!(had * 4 >= total, "drops {drops}: {had} of {total}");
+            }
+        }
+    }
+}

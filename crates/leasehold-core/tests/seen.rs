@@ -264,3 +264,40 @@ fn spans_tell_the_lease_and_its_fence() {
         "{unknown}"
     );
 }
+
+/// Who is at risk no more, because nothing is kept any more, is counted no more.
+#[test]
+fn metrics_of_risk_end_with_the_last_lease() {
+    for seed in 0..20 {
+        let kept = Kept::default();
+        metrics::with_local_recorder(&kept, || {
+            let world = World::new(seed, 100, PERIOD / 3);
+            world.sim.block_on(async {
+                let held = world.take("a", PERIOD).await.keep_alive(KeepAlive::new());
+                world.faulty.always(Some(Fault::Refuse));
+                drop(held.lost().await);
+                world.sleep(PERIOD).await;
+                assert!(kept.gauge("leasehold_leases_kept").abs() < 0.5);
+                assert!(kept.gauge("leasehold_leases_at_risk").abs() < 0.5, "{seed}");
+            });
+        });
+    }
+}
+
+/// A loss is counted once, also where its guard is dropped before the renewal that is under way comes back.
+#[test]
+fn metrics_count_a_loss_that_the_guard_saw_first() {
+    let kept = Kept::default();
+    metrics::with_local_recorder(&kept, || {
+        let world = World::new(3, 100, PERIOD / 3);
+        world.sim.block_on(async {
+            let held = world.take("a", PERIOD).await.keep_alive(KeepAlive::new());
+            world.faulty.always(Some(Fault::Hang));
+            drop(held.lost().await);
+            drop(held);
+            assert_eq!(kept.get("leasehold_losses_total unreachable"), 1);
+            world.sleep(PERIOD * 2).await;
+            assert_eq!(kept.get("leasehold_losses_total unreachable"), 1);
+        });
+    });
+}

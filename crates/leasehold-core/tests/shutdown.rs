@@ -275,3 +275,111 @@ fn everything_may_be_dropped_in_a_dying_runtime() {
         assert!(term.left() <= PERIOD);
     }
 }
+
+/// A limit that never comes is none: the work is waited for, however long it takes.
+#[test]
+fn a_shutdown_without_a_limit_waits_for_the_work() {
+    for limit in [Duration::MAX, Duration::MAX / 2, SECOND * u32::MAX] {
+        let world = world(8);
+        world.sim.block_on(async {
+            let held = world.take("x", PERIOD).await.keep_alive(KeepAlive::new());
+            let work = held.run(async |term: Term| {
+                term.ending().await;
+                world.sleep(PERIOD * 4).await;
+                term.check().unwrap();
+            });
+            let (done, left) = join(work, world.manager.shutdown(limit)).await;
+            done.unwrap();
+            assert!(left.unwrap().is_empty());
+            assert!(vacant(&world, "x").await);
+        });
+    }
+}
+
+/// What is outstanding may still look, so that it can be brought to its end: a shutdown does not wait for reads that it
+/// has forbidden itself.
+#[test]
+fn what_is_outstanding_at_a_shutdown_is_resolved() {
+    let world = world(9);
+    world.sim.block_on(async {
+        let short = SECOND * 2;
+        world.faulty.always(Some(Fault::Lose));
+        let start = world.door.now();
+        let taken = async {
+            let taken = world.manager.acquire_lease("x", "m", 0, short).await;
+            assert_eq!(taken.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        };
+        let end = async {
+            world.sleep(SECOND).await;
+            let shutdown = world.manager.shutdown(PERIOD);
+            let heal = async {
+                // It is not sent again by then.
+                world.sleep(SECOND + SECOND / 10).await;
+                world.faulty.heal();
+            };
+            join(shutdown, heal).await.0.unwrap();
+        };
+        join(taken, end).await;
+        let took = world.door.now().since(start);
+        assert!(took < SECOND * 4, "{took:?}");
+    });
+}
+
+/// A lease that is kept alive only when its manager is being shut down already: its work is told all the same.
+#[test]
+fn who_begins_to_keep_a_lease_during_a_shutdown_is_told_to_end() {
+    let world = world(10);
+    world.sim.block_on(async {
+        let late = world.take("late", PERIOD).await;
+        let first = world
+            .take("first", PERIOD)
+            .await
+            .keep_alive(KeepAlive::new());
+        let work = async {
+            world.sleep(SECOND).await;
+            let held = late.keep_alive(KeepAlive::new());
+            drop(first);
+            held.run(async |term: Term| term.ending().await)
+                .await
+                .unwrap();
+            world.door.now()
+        };
+        let start = world.door.now();
+        let (ended, left) = join(work, world.manager.shutdown(PERIOD * 2)).await;
+        assert!(ended.since(start) < SECOND * 2, "{:?}", ended.since(start));
+        assert!(left.unwrap().is_empty());
+        assert!(vacant(&world, "late").await);
+    });
+}
+
+/// A dropped guard whose release has to wait for an earlier change of its name holds up no other release.
+#[test]
+fn a_release_that_waits_holds_up_no_other() {
+    let world = world(11);
+    world.sim.block_on(async {
+        let stuck = world
+            .take("stuck", PERIOD)
+            .await
+            .keep_alive(KeepAlive::new());
+        let other = world
+            .take("other", PERIOD)
+            .await
+            .keep_alive(KeepAlive::new());
+        let name = leasehold_core::LeaseName::new("stuck").unwrap();
+        world.faulty.then_for(&name, Fault::DelaySend(SECOND * 12));
+        let renews = async {
+            drop(stuck.renew(PERIOD).await);
+        };
+        let drops = world.sleep(SECOND);
+        // The renewal goes on where its guard goes.
+        futures_util::future::select(std::pin::pin!(renews), std::pin::pin!(drops)).await;
+        drop(stuck);
+        drop(other);
+        // A quarter of its time for the request that is under way.
+        world.sleep(SECOND * 6).await;
+        assert!(!vacant(&world, "stuck").await);
+        assert!(vacant(&world, "other").await);
+        world.sleep(SECOND * 5).await;
+        assert!(vacant(&world, "stuck").await);
+    });
+}

@@ -466,3 +466,126 @@ fn what_is_given_up_is_released_by_a_slow_way() {
         assert!(!is_held(&world.manager).await);
     });
 }
+
+/// Whoever waits already for a term's end is told by what its guard is made with later: an end of its hold, and a grace.
+#[test]
+fn a_hold_and_a_grace_reach_those_who_wait_already() {
+    let world = world(8);
+    world.sim.block_on(async {
+        let lease = world.take("x", PERIOD).await;
+        let (term, also) = (lease.term(), lease.term());
+        let end = world.door.now().plus(SECOND * 2);
+        let keep = async {
+            world.sleep(MOMENT).await;
+            let options = KeepAlive::new().grace(SECOND).max_hold(SECOND * 2);
+            lease.keep_alive(options)
+        };
+        let ending = async {
+            term.ending().await;
+            world.door.now()
+        };
+        let lost = async {
+            also.lost().await;
+            world.door.now()
+        };
+        let (held, ending, lost) = futures_util::join!(keep, ending, lost);
+        assert!(ending <= end.minus(SECOND).plus(MOMENT * 2), "{ending:?}");
+        assert!(lost <= end.plus(MOMENT * 2), "{lost:?}");
+        drop(held);
+    });
+}
+
+/// The end of a hold is that of a guard: whoever takes the lease out of it and keeps it anew has the new options.
+#[test]
+fn what_is_kept_anew_has_no_end_of_before() {
+    let world = world(9);
+    world.sim.block_on(async {
+        let options = KeepAlive::new().max_hold(SECOND * 8);
+        let held = world.take("x", PERIOD).await.keep_alive(options);
+        let held = held.into_lease().unwrap().keep_alive(KeepAlive::new());
+        world.sleep(PERIOD * 2).await;
+        held.check().unwrap();
+        held.release().await.unwrap();
+    });
+}
+
+/// A claim whose renewal is known too late has no term: those who wait for its begin are told.
+#[test]
+fn a_claim_that_is_renewed_too_late_is_told_to_who_waits_for_its_begin() {
+    let world = world(10);
+    let claim = world.sim.block_on(async {
+        let lease = world.take("x", PERIOD).await;
+        world.manager.resume("x", lease.fence()).await.unwrap()
+    });
+    let (term, told) = (claim.term(), Arc::new(AtomicBool::new(false)));
+    world.faulty.then(Fault::DelayReply(SECOND));
+    let mut claim = claim;
+    world.sim.spawn(&world.door, async move {
+        assert_eq!(
+            claim.renew(PERIOD).await.unwrap_err().kind(),
+            ErrorKind::Expired
+        );
+        // The claim lives on.
+        std::future::pending::<()>().await;
+    });
+    let tell = told.clone();
+    world.sim.spawn(&world.door, async move {
+        assert!(term.begun().await.is_err());
+        tell.store(true, Ordering::SeqCst);
+    });
+    world.sim.advance(SECOND / 2);
+    world.door.freeze();
+    world.sim.advance(PERIOD * 2);
+    world.door.thaw();
+    world.sim.advance(PERIOD);
+    assert!(told.load(Ordering::SeqCst), "not told");
+}
+
+/// The notice before the deadline is a tenth of the period that is kept to, also after that was changed, unless it was set.
+#[test]
+fn the_grace_follows_the_period() {
+    for (set, then, grace) in [
+        (None, PERIOD / 12, PERIOD / 120),
+        (None, PERIOD * 10, PERIOD),
+        (Some(SECOND / 2), PERIOD * 10, SECOND / 2),
+    ] {
+        let world = world(11);
+        world.sim.block_on(async {
+            let options = KeepAlive::new();
+            let options = match set {
+                Some(grace) => options.grace(grace),
+                None => options,
+            };
+            let held = world.take("x", PERIOD).await.keep_alive(options);
+            held.renew(then).await.unwrap();
+            let term = held.term();
+            outlasts(&world, then * 3, term.ending()).await;
+            world.faulty.always(Some(Fault::Refuse));
+            let deadline = held.deadline().unwrap();
+            within(&world, then, term.ending()).await;
+            let told = world.door.now();
+            let due = deadline.minus(grace);
+            assert!(
+                told >= due && told <= due.plus(MOMENT),
+                "{:?} before",
+                deadline.since(told)
+            );
+        });
+    }
+}
+
+/// Whoever was given a clone of the term is waited for after the work, but not for longer than the lease lasts.
+#[test]
+fn nobody_is_waited_for_when_the_lease_is_lost() {
+    let world = world(12);
+    world.sim.block_on(async {
+        let held = held(&world).await;
+        let clone = held.term();
+        let work = held.run(async |_| {
+            world.faulty.always(Some(Fault::Refuse));
+            7
+        });
+        assert_eq!(within(&world, PERIOD * 2, work).await.unwrap(), 7);
+        assert!(!clone.is_current());
+    });
+}

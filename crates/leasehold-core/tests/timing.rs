@@ -361,3 +361,46 @@ fn what_is_not_safe_is_refused_and_says_why() {
     let timing = Timing::new(SECOND * 3, &local, grace).unwrap();
     assert_eq!(timing.undisturbed_outage(), MS);
 }
+
+/// No length is a panic: what is not safe is refused, and what cannot be counted is as long as can be.
+#[test]
+fn no_length_is_a_panic() {
+    let all = [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        SECOND,
+        SECOND * u32::MAX,
+        Duration::MAX / 3,
+        Duration::MAX / 2 - SECOND,
+        Duration::MAX / 2,
+        Duration::MAX,
+    ];
+    let mut made = 0;
+    for drift in [
+        Drift::OneClock,
+        Drift::Unknown,
+        Drift::Bounded { ppm: u32::MAX },
+    ] {
+        let mut capabilities = Capabilities::local();
+        capabilities.drift = drift;
+        for period in all.into_iter().chain([PERIOD, leasehold_core::MAX_PERIOD]) {
+            for round_trip in all {
+                for timeout in all {
+                    for grace in all {
+                        let settings = TimingSettings::new().round_trip(round_trip);
+                        let settings = settings.timeout(timeout).grace(grace).delay(grace);
+                        let Ok(timing) = Timing::new(period, &capabilities, settings) else {
+                            continue;
+                        };
+                        made += 1;
+                        assert!(timing.tolerated_outage() >= timing.tolerated_silence());
+                        assert!(timing.ending() < timing.deadline() || grace.is_zero());
+                        assert!(timing.takeover_after_crash() > timing.takeover_after_release());
+                        assert!(timing.requests(u64::MAX).alone > 0.0);
+                    }
+                }
+            }
+        }
+    }
+    assert!(made > 10);
+}

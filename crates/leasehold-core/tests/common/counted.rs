@@ -46,6 +46,16 @@ impl Counted {
         counted
     }
 
+    /// Another way to the same registry, counted with this one, whose requests take so long.
+    pub(crate) fn beside(&self, takes: Duration) -> Self {
+        let beside = Self {
+            takes: Arc::default(),
+            ..self.clone()
+        };
+        beside.take(takes);
+        beside
+    }
+
     /// How long each request takes from now on.
     pub(crate) fn take(&self, takes: Duration) {
         let nanos = u64::try_from(takes.as_nanos()).unwrap();
