@@ -76,7 +76,8 @@ impl KeepAlive {
 /// so. Losing the registry alone loses nothing before the deadline: renewals are tried again.
 ///
 /// Dropping the guard stops the renewals and releases the lease in the background, unless other views of the term
-/// ([`Held::term`]) are still alive: whoever holds one may still be at work, so the lease then runs out by itself.
+/// ([`Held::term`]) are still alive: whoever holds one may still be at work, so the lease then runs out by itself. That of a
+/// lease which was only fetched breaks its lessee's term, as its release does.
 #[must_use = "dropping the guard gives the lease back"]
 pub struct Held {
     term: Term,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Duration;
 
 use leasehold::sqlite::fence;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -13,12 +14,16 @@ pub(crate) const NAME: &str = "examples/count";
 
 pub(crate) fn open(path: impl AsRef<Path>) -> rusqlite::Result<Connection> {
     let database = Connection::open(path)?;
+    database.busy_timeout(Duration::from_secs(30))?;
+    // Who reads waits for no writer. What is there already is only read.
+    database.pragma_update(None, "journal_mode", "WAL")?;
     database.execute_batch(fence::CREATE)?;
-    database.execute_batch(
-        "PRAGMA busy_timeout = 10000;
-         CREATE TABLE IF NOT EXISTS count (value INTEGER NOT NULL);
-         INSERT INTO count SELECT 0 WHERE NOT EXISTS (SELECT * FROM count);",
-    )?;
+    database.execute_batch("CREATE TABLE IF NOT EXISTS count (value INTEGER NOT NULL)")?;
+    let is_new = "SELECT NOT EXISTS (SELECT * FROM count)";
+    if database.query_row(is_new, [], |row| row.get(0))? {
+        database
+            .execute_batch("INSERT INTO count SELECT 0 WHERE NOT EXISTS (SELECT * FROM count)")?;
+    }
     Ok(database)
 }
 
