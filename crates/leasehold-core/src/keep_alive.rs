@@ -320,7 +320,7 @@ impl fmt::Debug for Held {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(leasehold_shuttle)))]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
