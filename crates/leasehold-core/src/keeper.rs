@@ -145,10 +145,10 @@ impl Keeper {
 
     /// Keeps none alive any more: the terms that were, which run out.
     pub(crate) fn give_up(&self, meters: &Meters) -> Vec<Term> {
-        let all = std::mem::replace(&mut self.lock().rounds, Rounds::new());
+        let all = self.lock().rounds.clear();
         meters.kept(0);
         self.woken.notify_one();
-        all.all().map(|kept| kept.term.view()).collect()
+        all.iter().map(|kept| kept.term.view()).collect()
     }
 
     /// As whoever has just gone through it keeps it.

@@ -165,12 +165,7 @@ impl Core {
             let mut ready = Vec::with_capacity(turns.len());
             let mut changes = Vec::with_capacity(turns.len());
             for ((place, term, period, turn), attempt) in turns.into_iter().zip(attempts) {
-                // No period of it can be granted, so nothing is to be tried again.
-                let checked = match term.locked().is_endless_proxy() {
-                    true => Err(endless()),
-                    false => self.check_period(period),
-                };
-                match checked.and_then(|()| self.prepare(&term, period, Changes::none(), attempt)) {
+                match self.prepare(&term, period, Changes::none(), attempt) {
                     Ok(renewal) => {
                         let at = self.renewal_until(&term, &renewal);
                         changes.push((Change::Take(renewal.take.clone()), at));
@@ -221,7 +216,6 @@ impl Core {
         attempt: AttemptId,
     ) -> Result<Renewal> {
         alive(term)?;
-        self.check_delay(period, term.locked().body.delay)?;
         let (index, body, hold) = {
             let state = term.locked();
             let Some(hold) = state.hold(period) else {
@@ -229,6 +223,8 @@ impl Core {
             };
             (state.index, state.body.clone(), hold)
         };
+        self.check_period(period)?;
+        self.check_delay(period, body.delay)?;
         // A record that fleet wrote becomes ours by this.
         let same_body = changes.is_none() && body.needs > 0;
         let body = if same_body {

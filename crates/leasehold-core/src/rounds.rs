@@ -61,6 +61,13 @@ impl<T> Rounds<T> {
         self.kept.get_mut(place).map(|(kept, _)| kept)
     }
 
+    /// All of them, which are here no more. Their numbers are not given again.
+    pub(crate) fn clear(&mut self) -> Vec<T> {
+        self.due.clear();
+        let kept = std::mem::take(&mut self.kept).into_values();
+        kept.map(|(kept, _)| kept).collect()
+    }
+
     pub(crate) fn all(&self) -> impl ExactSizeIterator<Item = &T> {
         self.kept.values().map(|(kept, _)| kept)
     }
@@ -152,6 +159,10 @@ mod tests {
         assert!(rounds.remove(&place["a"]).is_some());
         assert_eq!(rounds.next(), Some(at(60)));
         assert!(!rounds.put(&place["a"], due(1, 1)), "it is gone");
+        assert_eq!(rounds.clear().len(), 4);
+        assert!(rounds.is_empty() && rounds.next().is_none());
+        let number = rounds.add(&place["a"].0, (), due(1, 1)).0;
+        assert!(place.values().all(|(_, before)| number > *before));
     }
 
     #[test]
