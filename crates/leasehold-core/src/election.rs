@@ -160,6 +160,9 @@ impl Election {
                 door.sleep(self.wind_down).await;
             };
             let led = held.run_until(stop, &mut work).await;
+            if mutant(Mutant::LeadershipIsAFlag) {
+                self.won().take();
+            }
             if term.winds_down() {
                 return Ok(());
             }
@@ -185,6 +188,9 @@ impl Election {
     pub fn is_leader(&self) -> bool {
         if mutant(Mutant::NotLeadingAtSecondTick) {
             return self.won().take().is_some_and(|term| term.is_current());
+        }
+        if mutant(Mutant::LeadershipIsAFlag) {
+            return self.won().is_some();
         }
         self.won().as_ref().is_some_and(Term::is_current)
     }

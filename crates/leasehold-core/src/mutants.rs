@@ -127,6 +127,8 @@ mutants! {
         "a lease is renewed although its work is stuck"
     Peers NotLeadingAtSecondTick "not-leading-at-second-tick" "The lessee stops first":
         "the leader publishes \"not leading\" at its second tick"
+    Peers LeadershipIsAFlag "leadership-is-a-flag" "One lessee":
+        "whether it leads is a flag that the candidate lowers when it gets to it"
     Peers ElectorIsOneShot "elector-is-one-shot" "Vacancy is prompt":
         "a candidate that has lost its term never campaigns again"
     Contract ActsBeforeItsBegin "acts-before-its-begin" "A broken term is waited out":

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use leasehold_core::{Displace, Door, LeaseName, Manager, Term};
+use leasehold_core::{Displace, Door, Election, LeaseName, Manager, Term};
 
 use crate::chance::Chance;
 use crate::history::{History, Standing};
@@ -184,6 +184,18 @@ impl Process {
         let life = self.life();
         let mut witness = self.common.witness();
         witness.grant(&self.door, &life, term, standing)
+    }
+
+    /// It stands for election, from now on held to the law of one leader, until [`Process::stands_no_more`].
+    pub fn stands(&self, name: &str, election: &Election) {
+        let life = self.life();
+        let mut witness = self.common.witness();
+        witness.stands(self.door.id(), &life, name, election);
+    }
+
+    /// It stands no more, in one election of this name.
+    pub fn stands_no_more(&self, name: &str) {
+        self.common.witness().stands_no_more(self.door.id(), name);
     }
 
     /// The handle is watched no longer: its guard is about to be dropped.

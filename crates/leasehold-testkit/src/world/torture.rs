@@ -418,7 +418,9 @@ impl Actor {
             .wind_down(self.period);
         let told = self.me.sleep(self.me.duration(self.period * 2));
         let work = |term| at_work(self.me.clone(), term, self.period);
+        self.me.stands(name, &election);
         drop(self.call("lead", election.lead_until(told, work)).await);
+        self.me.stands_no_more(name);
         // Whoever drops the call leads no longer, though his lease may still be given back.
         if election.is_leader() && !self.cancels {
             self.me.ledger().breach(Broken {

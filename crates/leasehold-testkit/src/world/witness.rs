@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_core::{BootInstant, LeaseName, Term};
+use leasehold_core::{BootInstant, Election, LeaseName, Term};
 
 use crate::history::Standing;
 use crate::sim::{Sim, SimDoor};
@@ -22,6 +22,7 @@ pub(crate) struct Witness {
     of_process: BTreeMap<u64, Vec<u64>>,
     next: u64,
     pub(crate) unwatched: Unwatched,
+    candidates: Vec<Candidate>,
     /// When two handles of a name would believe at once, if nothing happens until then.
     conflict: Option<(Duration, u64, u64)>,
     pub(crate) broken: Vec<Broken>,
@@ -59,6 +60,16 @@ struct Handle {
     over: bool,
 }
 
+/// Who stands for election, or has stood and may lead still.
+#[derive(Debug)]
+struct Candidate {
+    who: String,
+    process: u64,
+    name: String,
+    election: Election,
+    stands: bool,
+}
+
 /// What a handle answers; where it stays the same, belief does too.
 type Shown = (Option<BootInstant>, Option<BootInstant>, bool);
 
@@ -80,6 +91,7 @@ impl Witness {
             of_process: BTreeMap::new(),
             next: 1,
             unwatched: Unwatched::default(),
+            candidates: Vec::new(),
             conflict: None,
             broken: Vec::new(),
             beliefs: Vec::new(),
@@ -154,8 +166,60 @@ impl Witness {
         }
     }
 
+    /// A process stands for election, from now on held to the law of one leader.
+    pub(crate) fn stands(&mut self, process: u64, who: &str, name: &str, election: &Election) {
+        self.candidates.push(Candidate {
+            who: who.to_owned(),
+            process,
+            name: name.to_owned(),
+            election: election.clone(),
+            stands: true,
+        });
+    }
+
+    /// It stands no more. Whoever dropped the call may lead a little longer: his lease is still to be given back.
+    pub(crate) fn stands_no_more(&mut self, process: u64, name: &str) {
+        let mut own = self.candidates.iter_mut();
+        if let Some(one) = own.find(|one| one.stands && one.process == process && one.name == name)
+        {
+            one.stands = false;
+        }
+        self.candidates
+            .retain(|one| one.stands || one.election.is_leader());
+    }
+
+    /// Never two leaders by their own `is_leader()`, whatever the handles say.
+    fn look_at_leaders(&mut self, now: Duration) {
+        if self.candidates.len() < 2 {
+            return;
+        }
+        let leaders = self
+            .candidates
+            .iter()
+            .filter(|one| one.election.is_leader());
+        let leaders: Vec<_> = leaders.collect();
+        for (place, one) in leaders.iter().enumerate() {
+            let rest = &leaders[place + 1..];
+            let Some(other) = rest.iter().find(|other| other.name == one.name) else {
+                continue;
+            };
+            self.broken.push(Broken {
+                law: "one leader",
+                seen: format!(
+                    "{}: {} and {} both lead at {}, by their own is_leader()",
+                    one.name,
+                    one.who,
+                    other.who,
+                    Stamp(now)
+                ),
+            });
+            return;
+        }
+    }
+
     /// A process is dead: nothing in it believes any more.
     pub(crate) fn died(&mut self, now: Duration, process: u64) {
+        self.candidates.retain(|one| one.process != process);
         for key in self.of_process.remove(&process).unwrap_or_default() {
             if let Some(handle) = self.handles.remove(&key) {
                 self.close(now, key, &handle);
@@ -203,6 +267,7 @@ impl Witness {
                 seen,
             });
         }
+        self.look_at_leaders(now);
         let Some(keys) = process.and_then(|process| self.of_process.get(&process)) else {
             return false;
         };
