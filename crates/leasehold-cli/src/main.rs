@@ -4,7 +4,10 @@
 mod args;
 mod duration;
 mod exit;
+#[cfg(target_os = "linux")]
+mod guardian;
 mod output;
+#[cfg(target_os = "linux")]
 mod run;
 mod show;
 mod store;
@@ -20,6 +23,14 @@ use output::Output;
 use verbs::Context;
 
 fn main() {
+    #[cfg(target_os = "linux")]
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == guardian::WORD)
+    {
+        let words = std::env::args_os().skip(2).collect();
+        std::process::exit(guardian::guard(words).into());
+    }
     let code = match Args::of_this_process() {
         Ok(args) => command(args),
         Err(error) => unparsed(&error),
@@ -93,7 +104,15 @@ fn command(args: Args) -> u8 {
 
 async fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
     match verb {
+        #[cfg(target_os = "linux")]
         Verb::Run(args) => run::run(context, args).await,
+        #[cfg(target_os = "linux")]
+        Verb::Lead(args) => run::lead(context, args).await,
+        #[cfg(not(target_os = "linux"))]
+        Verb::Run(_) | Verb::Lead(_) => Err(Failure::new(
+            exit::CONFIGURATION,
+            "only Linux can end a command in time whatever becomes of leasehold: use the library elsewhere",
+        )),
         Verb::Acquire(args) => verbs::acquire::acquire(context, args).await,
         Verb::Renew(args) => verbs::renew::renew(context, args).await,
         Verb::Release(args) => verbs::renew::release(context, args).await,

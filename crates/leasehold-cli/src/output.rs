@@ -26,6 +26,13 @@ impl Output {
         }
     }
 
+    /// Something that only those want to know who look closely.
+    pub(crate) fn verbose(self, message: &str) {
+        if self.verbose {
+            say(message);
+        }
+    }
+
     /// Something that must be told, unless it was forbidden.
     pub(crate) fn message(self, message: &str) {
         if !self.quiet {

@@ -115,6 +115,16 @@ impl Term {
         .await
     }
 
+    /// Ends when the deadline is another than this one, because of a renewal or the term's end, with that. For whoever keeps a
+    /// clock of their own. Cancel-safe.
+    pub async fn deadline_changed(&self, from: Option<BootInstant>) -> Option<BootInstant> {
+        self.once(|state, _| match state.deadline() {
+            same if same == from => Err(BootInstant::NEVER),
+            other => Ok(other),
+        })
+        .await
+    }
+
     /// Ends a grace before the deadline ([`KeepAlive::grace`](crate::KeepAlive::grace)), when the term is lost, or when its
     /// owner wants the work to end ([`Election::lead_until`](crate::Election::lead_until), [`Manager::shutdown`](crate::Manager::shutdown)): time to stop. A renewal that succeeds meanwhile puts it off. Cancel-safe.
     pub async fn ending(&self) {

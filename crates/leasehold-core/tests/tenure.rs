@@ -589,3 +589,23 @@ fn nobody_is_waited_for_when_the_lease_is_lost() {
         assert!(!clone.is_current());
     });
 }
+
+/// Whoever keeps a clock of their own hears of every renewal, and of the end.
+#[test]
+fn a_changed_deadline_is_told() {
+    for seed in seeds() {
+        let world = world(seed);
+        world.sim.block_on(async {
+            let held = held(&world).await;
+            let term = held.term();
+            let first = term.deadline();
+            assert!(first.is_some());
+            outlasts(&world, SECOND, term.deadline_changed(first)).await;
+            let second = within(&world, PERIOD / 2, term.deadline_changed(first)).await;
+            assert!(second > first && second == term.deadline());
+            drop(held.release().await);
+            let last = within(&world, SECOND, term.deadline_changed(second)).await;
+            assert!(last.is_some_and(|last| last <= world.door.now()));
+        });
+    }
+}

@@ -226,10 +226,10 @@ fn documents_wrap_and_their_links_lead_somewhere() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The design's table names files and tests: each file must exist, each test must be one in the code (a `*` stands for
-/// the rest of a name).
+/// Two tables name files and tests, of each rule and of each guarantee of the command: each file must exist, each test must be
+/// one in the code (a `*` stands for the rest of a name).
 #[test]
-fn every_file_and_test_that_the_design_names_exists() {
+fn every_file_and_test_that_a_table_names_exists() {
     let code: Vec<(String, String)> = files("", &[".rs"])
         .into_iter()
         .map(|file| (file.clone(), read(file)))
@@ -240,29 +240,42 @@ fn every_file_and_test_that_the_design_names_exists() {
         .filter_map(|line| line.trim_start().split_once("fn "))
         .map(|(_, rest)| rest.split(['(', '<']).next().unwrap())
         .collect();
-    let design = read("docs/design.md");
-    let (_, rest) = design.split_once("## Where each rule lives").unwrap();
-    let section = rest.split("\n## ").next().unwrap();
-    let mut wrong = Vec::new();
-    let mut named = 0;
-    for word in section.split('`').skip(1).step_by(2) {
-        if word.ends_with(".rs") {
-            if !code.iter().any(|(file, _)| file.ends_with(word)) {
-                wrong.push(format!("no file {word}"));
-            }
-        } else if word.contains('_') {
-            named += 1;
-            let exists = match word.strip_suffix('*') {
-                Some(beginning) => tests.iter().any(|test| test.starts_with(beginning)),
-                None => tests.contains(word),
-            };
-            if !exists {
-                wrong.push(format!("no test {word}"));
+    let tables = [
+        ("docs/design.md", "## Where each rule lives", 20),
+        (
+            "docs/command.md",
+            "## What is guaranteed when something dies",
+            10,
+        ),
+    ];
+    for (document, title, at_least) in tables {
+        let text = read(document);
+        let (_, rest) = text.split_once(title).unwrap();
+        let section = rest.split("\n## ").next().unwrap();
+        let mut wrong = Vec::new();
+        let mut named = 0;
+        for word in section.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                if !code.iter().any(|(file, _)| file.ends_with(word)) {
+                    wrong.push(format!("no file {word}"));
+                }
+            } else if word.contains('_') {
+                named += 1;
+                let exists = match word.strip_suffix('*') {
+                    Some(beginning) => tests.iter().any(|test| test.starts_with(beginning)),
+                    None => tests.contains(word),
+                };
+                if !exists {
+                    wrong.push(format!("no test {word}"));
+                }
             }
         }
+        assert!(wrong.is_empty(), "{document}: {}", wrong.join(", "));
+        assert!(
+            named > at_least,
+            "the table of {document} names {named} tests only"
+        );
     }
-    assert!(wrong.is_empty(), "docs/design.md: {}", wrong.join(", "));
-    assert!(named > 20, "the table names {named} tests only");
 }
 
 /// The tests that a cell names: `` `file`: `test`, `test`; `file`: `test` ``.

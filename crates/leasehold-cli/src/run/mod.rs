@@ -1,23 +1,29 @@
-//! `leasehold run`: acquire, run the command, renew meanwhile, release when its work has ended, exit with its status.
+//! `leasehold run`: acquire, run the command, renew meanwhile, release when nothing of it is left, exit with its status.
 
-mod child;
-mod group;
-mod plan;
+mod attend;
+mod guard;
+mod lead;
+mod notify;
+mod report;
 mod signals;
-mod supervise;
+mod status;
 
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use leasehold::{Held, LockAttempt, Manager};
+use leasehold::{Held, KeepAlive, LockAttempt, Manager};
 
-use crate::args::Run;
+use crate::args::{Run, Work};
 use crate::duration::human;
-use crate::exit::{Failure, LOST, OWN_FAILURE, TIME_LIMIT, USAGE, sentence};
+use crate::exit::{CONFIGURATION, Failure, LOST, OWN_FAILURE, TIME_LIMIT, USAGE, sentence};
+use crate::guardian::{Report as Told, notice};
 use crate::verbs::{Context, busy, not_acquired, obtain};
-use child::Child;
+use attend::{Attend, Ending};
+use guard::Guard;
+pub(crate) use lead::lead;
+use notify::Notify;
+use report::Report;
 use signals::Signals;
-use supervise::Ending;
 
 /// The least period: the moments at which a command is ended before its deadline need room.
 const LEAST_PERIOD: Duration = Duration::from_secs(3);
@@ -25,38 +31,73 @@ const LEAST_PERIOD: Duration = Duration::from_secs(3);
 const UNDO: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(context: &Context, args: Run) -> Result<u8, Failure> {
-    if args.period < LEAST_PERIOD {
-        return Err(Failure::new(
-            USAGE,
-            format!(
-                "--period {}: `run` needs 3s at least, to end the command in time if the lease is lost",
-                human(args.period)
-            ),
-        ));
-    }
-    let manager = context.open_for(&args.lessee).await?;
+    let mut report = Report::open(args.report, args.name.as_str())?;
+    let result = one(context, &args, &mut report).await;
+    report.write(&result)?;
+    result
+}
+
+async fn one(context: &Context, args: &Run, report: &mut Report) -> Result<u8, Failure> {
+    args.work.check()?;
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(OWN_FAILURE, format!("cannot listen to signals: {error}")))?;
-    let held = match acquire(context, &manager, &args, &mut signals).await? {
+    // It gets ready while the registry is asked.
+    let mut guard = Guard::new(args.name.as_str(), &args.work, context.store.as_deref())?;
+    let manager = context.open_for(&args.work.lessee).await?;
+    let held = match acquire(context, &manager, args, &mut signals, report).await? {
         Ok(held) => held,
         Err(code) => return Ok(code),
     };
-    // The command may be started late (the process was stopped after the answer): then it is not started.
-    if !held.is_current() {
-        return Err(Failure::new(
-            LOST,
-            format!("{} was lost before the command was started", args.name),
-        ));
-    }
-    let child = match Child::spawn(&args, &manager, held.fence()) {
-        Ok(child) => child,
+    report.acquired(&held);
+    let job = Job {
+        context,
+        manager: &manager,
+        held: &held,
+        work: &args.work,
+        limit: args.time_limit,
+    };
+    let ending = match job.work(&mut guard, &mut signals).await {
+        Ok(ending) => ending,
         Err(failure) => {
             give_back(context, held).await;
             return Err(failure);
         }
     };
-    let ending = supervise::supervise(context, &manager, &held, child, &mut signals, &args).await?;
+    report.ended(&ending);
     finish(context, held, &ending).await
+}
+
+impl Work {
+    /// What no parser can see.
+    fn check(&self) -> Result<(), Failure> {
+        let wrong = |message| Err(Failure::new(USAGE, message));
+        if self.period < LEAST_PERIOD {
+            return wrong(format!(
+                "--period {}: 3s at least are needed, to end the command in time if the lease is lost",
+                human(self.period)
+            ));
+        }
+        if self.grace.is_some_and(|grace| grace > self.period / 2) {
+            return wrong(format!(
+                "--grace {}: half of the period at most ({}), because renewals need the rest",
+                human(self.grace.unwrap_or_default()),
+                human(self.period / 2)
+            ));
+        }
+        Ok(())
+    }
+
+    /// How the lease is kept alive.
+    fn keep_alive(&self) -> KeepAlive {
+        let mut options = KeepAlive::new().grace(self.grace.unwrap_or_else(|| notice(self.period)));
+        if let Some(limit) = self.max_hold {
+            options = options.max_hold(limit);
+        }
+        if let Some(limit) = self.watchdog {
+            options = options.progress_within(limit);
+        }
+        options
+    }
 }
 
 /// The lease; or the exit status where a signal came first.
@@ -65,36 +106,139 @@ async fn acquire(
     manager: &Manager,
     args: &Run,
     signals: &mut Signals,
+    report: &mut Report,
 ) -> Result<Result<Held, u8>, Failure> {
-    let lock = args.lessee.lock(manager, args.name.as_str(), args.period);
+    let work = &args.work;
+    let mut lock = work
+        .lessee
+        .lock(manager, args.name.as_str(), work.period)
+        .take_over(work.take_over.into())
+        .keep_alive(work.keep_alive());
+    if let Some(period) = args.once_per {
+        lock = lock.once_per(period);
+    }
     let attempt = {
         let attempt = std::pin::pin!(obtain(&lock, args.wait, context.output));
-        let signal = std::pin::pin!(signals.next());
+        let signal = std::pin::pin!(signals.ended());
         match select(attempt, signal).await {
             Either::Left((attempt, _)) => attempt,
             Either::Right((signal, _)) => {
-                context
-                    .output
-                    .notice(&format!("{}: stopped waiting", args.name));
-                return Ok(Err(interrupted(manager, signal.number).await));
+                return Ok(Err(interrupted(
+                    context,
+                    manager,
+                    args.name.as_str(),
+                    signal.number,
+                )
+                .await));
             }
         }
     };
-    match attempt {
-        Ok(LockAttempt::Held(held)) => Ok(Ok(held)),
-        Ok(LockAttempt::Busy(found)) => Err(busy(manager, &found, args.conflict_exit)),
-        Ok(LockAttempt::Skipped(skipped)) => {
-            Err(Failure::answer(args.conflict_exit, skipped.to_string()))
+    let held = match attempt {
+        Ok(LockAttempt::Held(held)) => held,
+        Ok(LockAttempt::Busy(found)) => {
+            report.refused("busy");
+            return Err(busy(manager, &found, args.conflict_exit));
         }
-        Err(error) => Err(not_acquired(manager, error)),
+        // What this very invocation asked for is no conflict.
+        Ok(LockAttempt::Skipped(skipped)) => {
+            report.refused("skipped");
+            let code = if args.once_per.is_some() {
+                0
+            } else {
+                args.conflict_exit
+            };
+            return Err(Failure::answer(code, skipped.to_string()));
+        }
+        Err(error) => return Err(not_acquired(manager, error)),
+    };
+    match begun(&held, signals).await {
+        Either::Left(Ok(())) => Ok(Ok(held)),
+        Either::Left(Err(error)) => Err(Failure::from(error)),
+        Either::Right(signal) => Ok(Err(interrupted(
+            context,
+            manager,
+            args.name.as_str(),
+            signal,
+        )
+        .await)),
+    }
+}
+
+/// A lease that was taken over begins when the term before it has been waited out; unless a signal comes first.
+async fn begun(held: &Held, signals: &mut Signals) -> Either<leasehold::Result<()>, i32> {
+    let term = held.term();
+    let begun = std::pin::pin!(term.begun());
+    let signal = std::pin::pin!(signals.ended());
+    match select(begun, signal).await {
+        Either::Left((begun, _)) => Either::Left(begun),
+        Either::Right((signal, _)) => Either::Right(signal.number),
     }
 }
 
 /// What was under way is undone: an acquire that nobody waits for any more is released.
-async fn interrupted(manager: &Manager, signal: i32) -> u8 {
+async fn interrupted(context: &Context, manager: &Manager, name: &str, signal: i32) -> u8 {
+    context.output.notice(&format!("{name}: stopped waiting"));
     // What could not be undone in time runs out by itself within a period.
     _ = manager.shutdown(UNDO).await;
     128 + u8::try_from(signal).unwrap_or_default()
+}
+
+/// A command under a lease that is held.
+struct Job<'a> {
+    context: &'a Context,
+    manager: &'a Manager,
+    held: &'a Held,
+    work: &'a Work,
+    limit: Option<Duration>,
+}
+
+impl Job<'_> {
+    /// Runs it until nothing of it is left. When this fails the command has not begun.
+    async fn work(&self, guard: &mut Guard, signals: &mut Signals) -> Result<Ending, Failure> {
+        ready(self.context, guard, self.work).await?;
+        let notify = Notify::open(&self.held.term().machine_id(), self.work.watchdog.is_some());
+        let notify = notify.map_err(|error| {
+            Failure::new(
+                OWN_FAILURE,
+                format!("cannot listen to the command: {error}"),
+            )
+        })?;
+        Attend {
+            job: self,
+            notify: notify.as_ref(),
+        }
+        .attend(guard, signals)
+        .await
+    }
+}
+
+/// What the guardian can do, before anything relies on it.
+async fn ready(context: &Context, guard: &mut Guard, work: &Work) -> Result<(), Failure> {
+    match guard.next().await {
+        Some(Told::Ready(Ok(cgroup))) => {
+            context
+                .output
+                .verbose(&format!("guardian: level cgroup, {cgroup}"));
+            Ok(())
+        }
+        Some(Told::Ready(Err(why))) if work.strict => Err(Failure::new(
+            CONFIGURATION,
+            format!(
+                "--strict: the command could only be watched as a process tree, because {why}; what becomes another user \
+                 could not be killed"
+            ),
+        )),
+        Some(Told::Ready(Err(why))) => {
+            context
+                .output
+                .verbose(&format!("guardian: level process tree, because {why}"));
+            Ok(())
+        }
+        _ => Err(Failure::new(
+            OWN_FAILURE,
+            "the guardian has ended before the command began",
+        )),
+    }
 }
 
 /// The command never ran.
@@ -107,7 +251,6 @@ async fn give_back(context: &Context, held: Held) {
 /// Releases, and says how it all went.
 async fn finish(context: &Context, held: Held, ending: &Ending) -> Result<u8, Failure> {
     let name = held.name().clone();
-    let code = ending.code;
     let lost = |why: &str| {
         Err(Failure::new(
             LOST,
@@ -116,7 +259,7 @@ async fn finish(context: &Context, held: Held, ending: &Ending) -> Result<u8, Fa
     };
     if let Some(why) = &ending.lost {
         // It may be ours still: it was about to be lost when the command was ended.
-        if held.is_current() {
+        if held.is_current() && ending.left.is_none() {
             give_back(context, held).await;
         }
         return lost(why);
@@ -135,11 +278,20 @@ async fn finish(context: &Context, held: Held, ending: &Ending) -> Result<u8, Fa
             human(left)
         )),
     }
+    if ending.unguarded {
+        return Err(Failure::new(
+            OWN_FAILURE,
+            format!(
+                "{name}: the guardian was killed, and so the command {}",
+                ending.how
+            ),
+        ));
+    }
     if ending.timed_out {
         return Err(Failure::new(
             TIME_LIMIT,
             format!("the command ran into its time limit and {}", ending.how),
         ));
     }
-    Ok(code)
+    Ok(ending.code)
 }

@@ -1,22 +1,23 @@
 //! The signals that are passed on to the command.
 
 use std::io;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
-use rustix::process::Signal;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{
+    SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use signal_hook_tokio::SignalsInfo;
 
-const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+const FORWARDED: [i32; 8] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP,
+];
 
 /// A signal that came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Came {
     pub(super) number: i32,
-    pub(super) signal: Option<Signal>,
     /// The kernel sent it, because of a key on the terminal or because it hung up: to the whole group.
     pub(super) from_terminal: bool,
 }
@@ -29,15 +30,26 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         let mask = ignored();
         let is_ignored = |signal: &i32| mask & (1 << (signal - 1)) != 0;
-        if is_ignored(&SIGCHLD) {
-            // Some parents leave it so. The kernel would then tell nobody how the command ended.
-            signal_hook::flag::register(SIGCHLD, Arc::default())?;
-        }
         let wanted = FORWARDED.into_iter().filter(|signal| !is_ignored(signal));
+        // The guardian's end; and those of orphans, for the first process of a container.
+        let wanted = wanted.chain([SIGCHLD]);
         Ok(Self(SignalsInfo::with_exfiltrator(
             wanted,
             WithOrigin::default(),
         )?))
+    }
+
+    /// The next one that means an end, for who only waits: Ctrl-Z stops this process as it would any other.
+    pub(super) async fn ended(&mut self) -> Came {
+        loop {
+            let came = self.next().await;
+            match came.number {
+                SIGCHLD => _ = super::guard::reap(),
+                SIGTSTP => _ = signal_hook::low_level::emulate_default_handler(SIGTSTP),
+                SIGWINCH => {}
+                _ => return came,
+            }
+        }
     }
 
     /// The next one.
@@ -52,7 +64,6 @@ impl Signals {
 fn came(origin: &Origin) -> Came {
     Came {
         number: origin.signal,
-        signal: Signal::from_named_raw(origin.signal),
         from_terminal: matches!(origin.cause, Cause::Kernel),
     }
 }

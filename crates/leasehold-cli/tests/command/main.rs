@@ -12,6 +12,7 @@ mod child;
 #[cfg(feature = "etcd")]
 mod cluster;
 mod loss;
+mod outlive;
 mod plan;
 mod scripts;
 mod signals;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Registry, eventually, is_at_work, pid_in};
+use crate::support::{Registry, eventually, is_at_work, parent, pid_in};
 
 #[test]
 fn term_ends_the_command_and_the_lease() {
@@ -65,7 +65,7 @@ fn what_was_ignored_stays_ignored() {
     let registry = Registry::new();
     let leasehold = env!("CARGO_BIN_EXE_leasehold");
     let script = format!(
-        "trap '' HUP; exec {leasehold} run x -- sh -c 'echo $PPID > pid; grep SigIgn /proc/$$/status; sleep 1'"
+        "trap '' HUP; exec {leasehold} run x -- sh -c 'echo $$ > pid; grep SigIgn /proc/$$/status; sleep 1'"
     );
     let mut command = std::process::Command::new("sh");
     command
@@ -73,7 +73,7 @@ fn what_was_ignored_stays_ignored() {
         .env("LEASEHOLD_STORE", registry.file())
         .current_dir(registry.folder.path());
     let running = crate::support::Running::start(command);
-    let wrapper = pid_in(&registry.path("pid"));
+    let wrapper = parent(parent(pid_in(&registry.path("pid"))));
     rustix::process::kill_process(wrapper, Signal::HUP).unwrap();
     let done = running.done().exits(0);
     let mask = u64::from_str_radix(done.out.trim().rsplit('\t').next().unwrap(), 16).unwrap();
@@ -105,7 +105,7 @@ fn a_parent_that_ignores_the_ends_of_children_changes_nothing() {
 fn on_a_terminal_ctrl_c_reaches_the_command_once_and_a_sent_signal_is_passed_on() {
     let registry = Registry::new();
     let leasehold = env!("CARGO_BIN_EXE_leasehold");
-    let script = "trap \"echo INT >> heard\" INT; echo $$ > pid; echo $PPID > wrapper; while ! test -e end; do sleep 0.05; done; exit 6";
+    let script = "trap \"echo INT >> heard\" INT; echo $$ > pid; while ! test -e end; do sleep 0.05; done; exit 6";
     let line = format!("trap : INT; {leasehold} run x -- sh -c '{script}'; echo status $?");
     let mut command = std::process::Command::new("script");
     command
@@ -117,7 +117,7 @@ fn on_a_terminal_ctrl_c_reaches_the_command_once_and_a_sent_signal_is_passed_on(
         .stdout(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let pid = pid_in(&registry.path("pid"));
-    let wrapper = pid_in(&registry.path("wrapper"));
+    let wrapper = parent(parent(pid));
     let group = |pid| rustix::process::getpgid(Some(pid)).unwrap();
     assert_eq!(group(pid), group(wrapper));
     let heard = || {

@@ -204,3 +204,10 @@ pub(crate) fn is_at_work(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
+
+/// The parent of a process.
+pub(crate) fn parent(pid: Pid) -> Pid {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    Pid::from_raw(fields.split(' ').nth(1).unwrap().parse().unwrap()).unwrap()
+}

@@ -1,0 +1,411 @@
+//! The guardian: a small process between the wrapper, which has the lease, and the command, which must not outlive it.
+//!
+//! The wrapper may be killed, stopped or swapped out at any time; this process has no registry, no threads and no files, only the
+//! lease's deadline, a timer of the boot clock, and the command's processes. It ends all of them in time whatever becomes of the
+//! wrapper. When that is gone it releases the lease, by its term's fence, once nothing of the command is left.
+
+mod cgroup;
+mod descent;
+mod message;
+mod plan;
+mod shim;
+mod sys;
+mod tree;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use leasehold::BootInstant;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Signal, getpid, set_child_subreaper, setsid};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+pub(crate) use cgroup::Cgroup;
+pub(crate) use descent::{descendants, kill as kill_below};
+pub(crate) use message::{Arrived, Cause, Order, Report, Start, pair, receive, send};
+use plan::{Act, Plan};
+pub(crate) use plan::{KILL_MARGIN, notice};
+use shim::Shim;
+pub(crate) use sys::inherited;
+use tree::{Learnt, Tree};
+
+/// The first word of a guardian's command line; no verb for people.
+pub(crate) const WORD: &str = "guardian";
+
+/// How soon to kill again what was not killed.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// How a guardian is started.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    /// The number of its socket.
+    pub(crate) socket: i32,
+    pub(crate) name: String,
+    /// As `--store` names it.
+    pub(crate) store: Option<OsString>,
+    /// Whether the command gets a process group of its own.
+    pub(crate) leads: bool,
+    pub(crate) command: Vec<OsString>,
+}
+
+impl Guarded {
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let leads = if self.leads { "group" } else { "terminal" };
+        let mut words: Vec<OsString> = vec![
+            WORD.into(),
+            self.name.clone().into(),
+            self.socket.to_string().into(),
+            leads.into(),
+            self.store.clone().unwrap_or_default(),
+        ];
+        words.extend(self.command.iter().cloned());
+        words
+    }
+
+    fn parse(words: Vec<OsString>) -> Option<Self> {
+        let mut words = words.into_iter();
+        Some(Self {
+            name: words.next()?.into_string().ok()?,
+            socket: words.next()?.to_str()?.parse().ok()?,
+            leads: words.next()? == "group",
+            store: words.next().filter(|store| !store.is_empty()),
+            command: words.collect(),
+        })
+    }
+}
+
+/// The whole life of a guardian; the words after [`WORD`].
+pub(crate) fn guard(words: Vec<OsString>) -> u8 {
+    let told = Guarded::parse(words).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
+    match told.and_then(|told| Guardian::new(&told).map(|guardian| (told, guardian))) {
+        Ok((told, mut guardian)) => {
+            if let Some(fence) = guardian.watch() {
+                tree::release(&told.name, fence, told.store.as_deref().map(OsStr::new));
+            }
+            0
+        }
+        Err(error) => {
+            use io::Write as _;
+            let word = "`leasehold run` starts this; it is nothing to be called";
+            _ = writeln!(io::stderr(), "leasehold: {WORD}: {error}: {word}");
+            crate::exit::OWN_FAILURE
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Guardian {
+    wrapper: OwnedFd,
+    /// The wrapper is gone.
+    alone: bool,
+    children: OwnedFd,
+    timer: OwnedFd,
+    tree: Tree,
+    shim: Option<Shim>,
+    failed: Option<PipeReader>,
+    /// Since the command was to begin.
+    term: Option<(u64, Plan)>,
+    told: Told,
+}
+
+/// What was said already, and is said once.
+#[derive(Debug, Default)]
+struct Told {
+    empty: bool,
+    stuck: bool,
+    done: bool,
+}
+
+impl Guardian {
+    fn new(told: &Guarded) -> io::Result<Self> {
+        let mask = sys::block_signals()?;
+        let wrapper = sys::inherited(told.socket)?;
+        set_child_subreaper(Some(getpid()))?;
+        let (cgroup, why) = match Cgroup::create() {
+            Ok(cgroup) => (Some(cgroup), None),
+            Err(why) => (None, Some(why)),
+        };
+        let (shim, cgroup, why) =
+            match Shim::fork(&told.command, told.leads, cgroup.as_ref(), &mask) {
+                Ok(shim) => (shim, cgroup, why),
+                Err(error) => {
+                    let Some(cgroup) = cgroup else {
+                        return Err(error);
+                    };
+                    cgroup.remove();
+                    let shim = Shim::fork(&told.command, told.leads, None, &mask)?;
+                    (
+                        shim,
+                        None,
+                        Some(format!(
+                            "no process can begin in {}: {error}",
+                            cgroup.path().display()
+                        )),
+                    )
+                }
+            };
+        // Only now, so that the command has the terminal and its guardian has not.
+        setsid()?;
+        let children = sys::child_signals()?;
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
+        let ready = match (&cgroup, why) {
+            (Some(cgroup), _) => Ok(cgroup.path().display().to_string()),
+            (None, why) => Err(why.unwrap_or_default()),
+        };
+        let guardian = Self {
+            wrapper,
+            alone: false,
+            children,
+            timer,
+            tree: Tree::new(shim.pid, told.leads, cgroup),
+            shim: Some(shim),
+            failed: None,
+            term: None,
+            told: Told::default(),
+        };
+        guardian.let_go()?;
+        guardian.say(&Report::Ready(ready));
+        Ok(guardian)
+    }
+
+    /// Keeps nothing that others wait for the end of, and its memory where it is.
+    fn let_go(&self) -> io::Result<()> {
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stderr(&null)?;
+        let mut kept = vec![
+            self.wrapper.as_raw_fd(),
+            self.children.as_raw_fd(),
+            self.timer.as_raw_fd(),
+            null.as_raw_fd(),
+        ];
+        kept.extend(self.shim.iter().flat_map(Shim::descriptors));
+        kept.extend(self.tree.descriptor());
+        sys::close_all_but(&kept)?;
+        // Where the limit allows; what is used is locked, the rest of the program is not brought in for it.
+        _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
+        Ok(())
+    }
+
+    fn say(&self, report: &Report) {
+        if !self.alone {
+            send(&self.wrapper, &report.to_bytes());
+        }
+    }
+
+    /// Until nothing is left to watch over. Answers the fence of a lease that nobody else can release.
+    fn watch(&mut self) -> Option<u64> {
+        loop {
+            for learnt in self.tree.reap() {
+                if matches!(learnt, Learnt::Ended(_)) {
+                    // Whether it ever began is said first.
+                    self.begun();
+                }
+                self.say(&match learnt {
+                    Learnt::Stopped => Report::Stopped,
+                    Learnt::Continued => Report::Continued,
+                    Learnt::Ended(status) => Report::Ended(status),
+                });
+            }
+            if self.tree.is_empty() && !self.told.empty {
+                self.told.empty = true;
+                self.tree.remove();
+                self.say(&Report::Empty);
+            }
+            if self.told.empty && (self.told.done || self.alone) {
+                return self
+                    .term
+                    .as_ref()
+                    .filter(|_| !self.told.done)
+                    .map(|(fence, _)| *fence);
+            }
+            self.act();
+            if self.wait().is_err() {
+                // Without its timer it can promise nothing.
+                self.tree.kill();
+            }
+        }
+    }
+
+    /// Does what the moment asks for.
+    fn act(&mut self) {
+        let now = now();
+        if self.told.empty {
+            return;
+        }
+        if self.is_over() {
+            return self.tree.kill();
+        }
+        let Some((_, plan)) = &mut self.term else {
+            return;
+        };
+        let act = plan.step(now);
+        let (killed, deadline) = (plan.is_killed(), plan.deadline());
+        match act {
+            Act::Nothing => {}
+            Act::Terminate(cause) => {
+                self.say(&Report::Acted { kill: false, cause });
+                self.tree.terminate();
+            }
+            Act::Kill(cause) => {
+                self.tree.kill();
+                self.say(&Report::Acted { kill: true, cause });
+            }
+        }
+        if killed && act == Act::Nothing {
+            self.tree.kill();
+            if now >= deadline && !self.told.stuck {
+                self.told.stuck = true;
+                self.say(&Report::Stuck(self.tree.left()));
+            }
+        }
+    }
+
+    /// Nobody wants the command any more: it has not begun, or was given up.
+    fn is_over(&self) -> bool {
+        self.told.done || self.alone && self.term.is_none()
+    }
+
+    /// Until something happens, or it is time to act.
+    fn wait(&mut self) -> io::Result<()> {
+        let wake = match &self.term {
+            _ if self.told.empty => BootInstant::NEVER,
+            _ if self.is_over() => now().plus(AGAIN),
+            Some((_, plan)) if plan.is_killed() => now().plus(AGAIN),
+            Some((_, plan)) => plan.wake(),
+            None => BootInstant::NEVER,
+        };
+        set(&self.timer, wake)?;
+        let mut waited = vec![
+            PollFd::new(&self.timer, PollFlags::IN),
+            PollFd::new(&self.children, PollFlags::IN),
+        ];
+        if !self.alone {
+            waited.push(PollFd::new(&self.wrapper, PollFlags::IN));
+        }
+        if let Some(failed) = &self.failed {
+            waited.push(PollFd::from_borrowed_fd(failed.as_fd(), PollFlags::IN));
+        }
+        match poll(&mut waited, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let came = |place: usize| {
+            waited
+                .get(place)
+                .is_some_and(|one| !one.revents().is_empty())
+        };
+        let begun = came(3 - usize::from(self.alone)) && self.failed.is_some();
+        if came(1) {
+            // Each look at the children is for all of them: how many signals came does not matter.
+            while rustix::io::read(&self.children, &mut [0u8; 128][..]).is_ok() {}
+        }
+        if begun {
+            self.begun();
+        }
+        self.listen();
+        Ok(())
+    }
+
+    /// Says whether the command has begun, once that is known.
+    fn begun(&mut self) {
+        if let Some(failed) = self.failed.take() {
+            self.say(&match shim::failure(failed) {
+                Some(number) => Report::NotStarted(number),
+                None => Report::Started,
+            });
+        }
+    }
+
+    fn listen(&mut self) {
+        while !self.alone {
+            match receive(&self.wrapper) {
+                Arrived::Packet(packet) => {
+                    if let Some(order) = Order::parse(&packet) {
+                        self.obey(order);
+                    }
+                }
+                Arrived::Nothing => return,
+                Arrived::End => {
+                    self.alone = true;
+                    self.shim = None;
+                    if let Some((_, plan)) = &mut self.term {
+                        plan.told();
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match (order, &mut self.term) {
+            (Order::Start(start), None) => self.start(start),
+            (Order::Deadline(deadline), Some((_, plan))) => plan.renewed(deadline),
+            (Order::Lost, Some((_, plan))) => plan.told(),
+            (Order::Signal(number), Some(_)) => {
+                if let Some(signal) = Signal::from_named_raw(number) {
+                    self.tree.forward(signal);
+                }
+            }
+            (Order::Bye, _) => {
+                self.told.done = true;
+                self.shim = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Sets the clock, and lets the command begin; not if there is no time left for it.
+    fn start(&mut self, start: Start) {
+        let plan = Plan::new(start.deadline, start.period, start.grace, start.limit);
+        let late = set(&self.timer, plan.wake()).is_err() || plan.is_late(now());
+        self.term = Some((start.fence, plan));
+        let Some(shim) = self.shim.take().filter(|_| !late) else {
+            return;
+        };
+        match shim.begin(&start.environment) {
+            Ok(failed) => self.failed = Some(failed),
+            Err(error) => {
+                self.say(&Report::NotStarted(
+                    error.raw_os_error().unwrap_or(libc::EPIPE),
+                ));
+            }
+        }
+    }
+}
+
+fn now() -> BootInstant {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+    BootInstant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// Sets a timer to an instant; zero would stop it.
+fn set(timer: &OwnedFd, at: BootInstant) -> io::Result<()> {
+    let nanos = at.as_nanos().clamp(1, i64::MAX as u64);
+    let at = Timespec {
+        tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: (nanos % 1_000_000_000) as _,
+    };
+    let once = Itimerspec {
+        it_interval: Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: at,
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &once)?;
+    Ok(())
+}

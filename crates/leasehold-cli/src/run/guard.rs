@@ -1,0 +1,144 @@
+//! The guardian, seen from its wrapper.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::io::FdFlags;
+use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, wait};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use crate::args::Work;
+use crate::exit::{Failure, OWN_FAILURE};
+use crate::guardian::{
+    Arrived, Cgroup, Guarded, Order, Report, descendants, kill_below, pair, receive, send,
+};
+
+/// A guardian, before its command has begun and while it watches over it.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// It sends packets; to wait for one is the same as for a stream.
+    socket: UnixStream,
+    /// Whether the command has a process group of its own.
+    leads: bool,
+    cgroup: Option<Cgroup>,
+}
+
+impl Guard {
+    /// Starts a guardian and, stopped at its very beginning, the command: in the terminal's group if there is a terminal, in one
+    /// of its own otherwise.
+    pub(super) fn new(name: &str, work: &Work, store: Option<&OsStr>) -> Result<Self, Failure> {
+        Self::start(name, work, store).map_err(|error| {
+            Failure::new(OWN_FAILURE, format!("cannot start the guardian: {error}"))
+        })
+    }
+
+    fn start(name: &str, work: &Work, store: Option<&OsStr>) -> io::Result<Self> {
+        // Whatever a guardian leaves behind that was killed comes to this process.
+        set_child_subreaper(Some(getpid()))?;
+        let (own, theirs) = pair()?;
+        rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
+        let leads = !has_terminal();
+        let guarded = Guarded {
+            socket: theirs.as_raw_fd(),
+            name: name.to_owned(),
+            store: store.map(OsStr::to_owned),
+            leads,
+            command: work.command.clone(),
+        };
+        Command::new("/proc/self/exe")
+            .arg0("leasehold")
+            .args(guarded.words())
+            // It means this process, where it is set: then the command's watchdog would take itself for another's.
+            .env_remove("WATCHDOG_PID")
+            .spawn()?;
+        Ok(Self {
+            socket: UnixStream::from_std(own.into())?,
+            leads,
+            cgroup: None,
+        })
+    }
+
+    pub(super) fn tell(&self, order: &Order) {
+        send(&self.socket, &order.to_bytes());
+    }
+
+    /// What it tells next; none if it is gone. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Report> {
+        loop {
+            self.socket.readable().await.ok()?;
+            let arrived = self
+                .socket
+                .try_io(Interest::READABLE, || match receive(&self.socket) {
+                    Arrived::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+                    other => Ok(other),
+                });
+            match arrived {
+                Ok(Arrived::Packet(packet)) => {
+                    let report = Report::parse(&packet)?;
+                    if let Report::Ready(Ok(path)) = &report {
+                        self.cgroup = Cgroup::at(path.as_ref()).ok();
+                    }
+                    return Some(report);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Whether signals of the terminal reach the command without our doing.
+    pub(super) fn hears_the_terminal(&self) -> bool {
+        !self.leads
+    }
+
+    /// Kills the command and its guardian, which has not done its work: it was killed, or stopped.
+    pub(super) fn kill(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            _ = cgroup.kill();
+        }
+        kill_below(getpid());
+        _ = reap();
+    }
+
+    /// Whether nothing is left below this process, the guardian included.
+    pub(super) fn nothing_is_left(&self) -> bool {
+        let nothing = !reap() || descendants(getpid()).is_empty();
+        if nothing && let Some(cgroup) = &self.cgroup {
+            cgroup.remove();
+        }
+        nothing
+    }
+
+    /// Continues whatever of the terminal's group is stopped.
+    pub(super) fn continue_group(&self) {
+        _ = rustix::process::kill_current_process_group(Signal::CONT);
+    }
+}
+
+impl Drop for Guard {
+    /// Nobody needs it any more: what is left of its command is killed, and the lease is not its business.
+    fn drop(&mut self) {
+        self.tell(&Order::Bye);
+    }
+}
+
+/// Waits for the children that have ended: the guardian, and what comes to the first process of a container. Whether there are any
+/// left.
+pub(super) fn reap() -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Whether this process has a controlling terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}

@@ -1,0 +1,166 @@
+//! `leasehold lead`: campaign, run the command while leading, campaign again.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use leasehold::{Election, Held, Manager};
+
+use super::attend::Ending;
+use super::guard::Guard;
+use super::notify::Outer;
+use super::signals::Signals;
+use super::{Job, begun, finish, give_back, interrupted};
+use crate::args::{Lead, Restart};
+use crate::exit::{Failure, LOST, OWN_FAILURE};
+use crate::verbs::{Context, not_acquired};
+
+/// The least pause between two terms; twice as long each time, up to a period, while the terms are shorter than that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) async fn lead(context: &Context, args: Lead) -> Result<u8, Failure> {
+    args.work.check()?;
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::new(OWN_FAILURE, format!("cannot listen to signals: {error}")))?;
+    let manager = context.open_for(&args.work.lessee).await?;
+    let starter = Outer::of_this_process()
+        .map_err(|error| Failure::new(OWN_FAILURE, format!("$NOTIFY_SOCKET: {error}")))?;
+    let candidate = Candidate {
+        context,
+        manager: &manager,
+        args: &args,
+        starter,
+    };
+    candidate.tell("READY=1");
+    let mut pause = PAUSE;
+    loop {
+        let since = manager.door().now();
+        if let Some(code) = candidate.term(&mut signals).await? {
+            return Ok(code);
+        }
+        if manager.door().now().since(since) > args.work.period {
+            pause = PAUSE;
+        }
+        let rest = std::pin::pin!(manager.door().sleep_until(manager.door().now().plus(pause)));
+        let signal = std::pin::pin!(signals.ended());
+        if let Either::Right(_) = select(rest, signal).await {
+            return Ok(0);
+        }
+        pause = (pause * 2).min(args.work.period);
+    }
+}
+
+struct Candidate<'a> {
+    context: &'a Context,
+    manager: &'a Manager,
+    args: &'a Lead,
+    starter: Option<Outer>,
+}
+
+impl Candidate<'_> {
+    fn tell(&self, message: &str) {
+        if let Some(starter) = &self.starter {
+            starter.pass_on(message);
+        }
+    }
+
+    fn election(&self) -> Election {
+        let work = &self.args.work;
+        let mut election = self
+            .manager
+            .election(self.args.name.as_str())
+            .period(work.period)
+            .version(work.lessee.lessee_version)
+            .take_over(work.take_over.into())
+            .keep_alive(work.keep_alive());
+        if let Some(note) = &work.lessee.note {
+            election = election.note(note);
+        }
+        if let Some(data) = &work.lessee.data {
+            election = election.data(data.clone());
+        }
+        election
+    }
+
+    /// One term, if it comes to one. The exit status, unless another is to be tried for.
+    async fn term(&self, signals: &mut Signals) -> Result<Option<u8>, Failure> {
+        let name = self.args.name.as_str();
+        let mut guard = Guard::new(name, &self.args.work, self.context.store.as_deref())?;
+        self.tell(&format!("STATUS=waits for {name}"));
+        let Some(held) = self.campaign(signals).await? else {
+            return Ok(Some(0));
+        };
+        match begun(&held, signals).await {
+            Either::Left(Ok(())) => {}
+            // It was lost before it began.
+            Either::Left(Err(_)) => return Ok(None),
+            Either::Right(signal) => {
+                interrupted(self.context, self.manager, name, signal).await;
+                return Ok(Some(0));
+            }
+        }
+        let fence = held.fence();
+        self.context
+            .output
+            .notice(&format!("{name}: leads, fence {fence}"));
+        self.tell(&format!("STATUS=leads {name}, fence {fence}"));
+        let job = Job {
+            context: self.context,
+            manager: self.manager,
+            held: &held,
+            work: &self.args.work,
+            limit: None,
+        };
+        let ending = match job.work(&mut guard, signals).await {
+            Ok(ending) => ending,
+            Err(failure) => {
+                give_back(self.context, held).await;
+                return Err(failure);
+            }
+        };
+        self.after(held, &ending).await
+    }
+
+    async fn campaign(&self, signals: &mut Signals) -> Result<Option<Held>, Failure> {
+        let election = self.election();
+        let elected = {
+            let campaign = std::pin::pin!(election.campaign());
+            let signal = std::pin::pin!(signals.ended());
+            match select(campaign, signal).await {
+                Either::Left((elected, _)) => elected,
+                Either::Right((signal, _)) => {
+                    let name = self.args.name.as_str();
+                    interrupted(self.context, self.manager, name, signal.number).await;
+                    return Ok(None);
+                }
+            }
+        };
+        elected
+            .map(Some)
+            .map_err(|error| not_acquired(self.manager, error))
+    }
+
+    /// Releases, and decides whether to campaign again.
+    async fn after(&self, held: Held, ending: &Ending) -> Result<Option<u8>, Failure> {
+        let asked = ending.asked;
+        match finish(self.context, held, ending).await {
+            _ if asked => Ok(Some(0)),
+            Err(failure) if failure.code() == LOST && ending.left.is_none() => {
+                self.context.output.message(failure.message());
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+            Ok(code) => {
+                let again = match self.args.restart {
+                    Restart::Never => false,
+                    Restart::OnFailure => code != 0,
+                    Restart::Always => true,
+                };
+                let name = &self.args.name;
+                self.context
+                    .output
+                    .notice(&format!("{name}: the command {}", ending.how));
+                Ok((!again).then_some(code))
+            }
+        }
+    }
+}

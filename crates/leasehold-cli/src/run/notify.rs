@@ -1,0 +1,111 @@
+//! What the command tells by systemd's protocol: READY, STATUS, WATCHDOG. The watchdog's is for us, if we were asked to be one; the
+//! rest goes on to whoever started us.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use leasehold::Term;
+
+/// Longer messages are cut off: nobody sends such.
+const LONGEST: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Notify {
+    socket: tokio::net::UnixDatagram,
+    name: String,
+    outer: Option<Outer>,
+    watchdog: bool,
+}
+
+/// Where our own starter listens.
+#[derive(Debug)]
+pub(super) struct Outer {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Notify {
+    /// A socket for the command, where anybody wants to hear of it: we ourselves, or our starter.
+    pub(super) fn open(machine_id: &str, watchdog: bool) -> io::Result<Option<Self>> {
+        let outer = Outer::of_this_process()?;
+        if outer.is_none() && !watchdog {
+            return Ok(None);
+        }
+        let name = format!("leasehold/{}/{machine_id}", std::process::id());
+        // An address of 108 bytes has room for this much.
+        let name: String = name.chars().filter(char::is_ascii).take(100).collect();
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        socket.set_nonblocking(true)?;
+        let socket = tokio::net::UnixDatagram::from_std(socket)?;
+        Ok(Some(Self {
+            socket,
+            name,
+            outer,
+            watchdog,
+        }))
+    }
+
+    pub(super) fn environment(&self, watchdog: Option<Duration>) -> Vec<(&'static str, String)> {
+        let mut environment = vec![("NOTIFY_SOCKET", format!("@{}", self.name))];
+        if let Some(watchdog) = watchdog {
+            environment.push(("WATCHDOG_USEC", watchdog.as_micros().to_string()));
+        }
+        environment
+    }
+
+    /// Ends when a message was heard and has had its effect; never without a socket. Cancel-safe.
+    pub(super) async fn heard(this: Option<&Self>, term: &Term) {
+        let Some(this) = this else {
+            return std::future::pending().await;
+        };
+        let mut buffer = vec![0; LONGEST];
+        match this.socket.recv(&mut buffer).await {
+            Ok(length) => {
+                let message = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+                this.obey(&message, term);
+            }
+            // Nothing more can be heard; a watchdog then lets the lease run out.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn obey(&self, message: &str, term: &Term) {
+        if self.watchdog && message.lines().any(|line| line == "WATCHDOG=1") {
+            term.progress();
+        }
+        if let Some(outer) = &self.outer {
+            outer.pass_on(message);
+        }
+    }
+}
+
+impl Outer {
+    pub(super) fn of_this_process() -> io::Result<Option<Self>> {
+        let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let address = match path.as_bytes().split_first() {
+            Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(&path)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Some(Self { socket, address }))
+    }
+
+    /// What our starter may know: of the command's process it must not hear as of its own.
+    pub(super) fn pass_on(&self, message: &str) {
+        let wanted = |line: &&str| {
+            !line.starts_with("MAINPID") && !line.starts_with("FD") && !line.starts_with("BARRIER")
+        };
+        let lines: Vec<&str> = message.lines().filter(wanted).collect();
+        if !lines.is_empty() {
+            _ = self
+                .socket
+                .send_to_addr(lines.join("\n").as_bytes(), &self.address);
+        }
+    }
+}
