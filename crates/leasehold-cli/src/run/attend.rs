@@ -56,6 +56,8 @@ struct Known {
     stopped: bool,
     asked: bool,
     unguarded: bool,
+    /// The guardian has killed the command.
+    killed: bool,
     left: Option<String>,
     /// The latest deadline that there was.
     deadline: BootInstant,
@@ -72,6 +74,7 @@ impl Known {
             stopped: false,
             asked: false,
             unguarded: false,
+            killed: false,
             left: None,
             deadline,
         }
@@ -82,14 +85,21 @@ impl Known {
         self.deadline.minus(KILL_MARGIN / 2)
     }
 
+    /// When what could not be killed is waited for no longer.
+    fn stuck(&self) -> BootInstant {
+        self.deadline.plus(STUCK)
+    }
+
     /// When to look again whether there is something to do.
     fn wake(&self, now: BootInstant) -> BootInstant {
-        if self.unguarded || now >= self.second_line() {
-            return now.plus(AGAIN);
-        }
+        let next = match self.killed {
+            _ if self.unguarded => now.plus(AGAIN),
+            true => self.stuck(),
+            false => self.second_line(),
+        };
         match self.ended_at {
-            Some(ended) => self.second_line().min(ended.plus(PATIENCE)),
-            None => self.second_line(),
+            Some(ended) => next.min(ended.plus(PATIENCE)),
+            None => next,
         }
     }
 }
@@ -207,6 +217,7 @@ impl Attend<'_> {
                         .why
                         .get_or_insert_with(|| "it could not be renewed in time".into());
                 }
+                known.killed |= kill;
                 if kill {
                     self.say("killing the command");
                 } else {
@@ -231,11 +242,12 @@ impl Attend<'_> {
     /// What the guardian has not done in time, because it was killed or stopped, is done here. Whether it is over.
     fn second_line(&self, guard: &Guard, known: &mut Known) -> bool {
         let now = self.job.manager.door().now();
-        if known.left.is_some() && now >= known.deadline.plus(STUCK) {
+        if (known.left.is_some() || known.killed) && now >= known.stuck() {
+            known.left.get_or_insert_with(|| "some".into());
             return true;
         }
         if !known.unguarded {
-            if now < known.second_line() {
+            if known.killed || now < known.second_line() {
                 return false;
             }
             known.unguarded = true;

@@ -142,12 +142,7 @@ async fn acquire(
         // What this very invocation asked for is no conflict.
         Ok(LockAttempt::Skipped(skipped)) => {
             report.refused("skipped");
-            let code = if args.once_per.is_some() {
-                0
-            } else {
-                args.conflict_exit
-            };
-            return Err(Failure::answer(code, skipped.to_string()));
+            return Err(Failure::answer(0, skipped.to_string()));
         }
         Err(error) => return Err(not_acquired(manager, error)),
     };

@@ -19,3 +19,4 @@ mod signals;
 mod stuck;
 mod support;
 mod takeover;
+mod tree;

@@ -424,3 +424,94 @@ fn what_was_frozen_past_its_deadline_is_killed_when_it_goes_on() {
     holder.all_ended_before("half a second after it went on", thawed + 500);
     end(holder).exits(76);
 }
+
+/// A copy of a program that becomes root, owned by root; and the command line of a user who runs it.
+struct Setuid {
+    registry: Registry,
+    program: PathBuf,
+}
+
+impl Setuid {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let registry = Registry::new();
+        let program = registry.path("becomes-root");
+        std::fs::copy("/usr/bin/setpriv", &program).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o4755)).unwrap();
+        std::fs::set_permissions(registry.folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        Self { registry, program }
+    }
+
+    /// As nobody, a command of which one process has become root, wholly.
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command
+            .arg(env!("CARGO_BIN_EXE_leasehold"))
+            .args(["run", "x", "--period", PERIOD]);
+        command.args(options).args(["--", "sh", "-c"]);
+        let script = format!(
+            "{} --reuid=0 --regid=0 --clear-groups sh -c 'echo $$ > root; exec sleep 60 >/dev/null 2>&1' & echo $$ > pid; wait",
+            self.program.display()
+        );
+        command
+            .arg(script)
+            .env("LEASEHOLD_STORE", self.registry.file());
+        command
+            .current_dir(self.registry.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// What has become another user is out of a user's reach, as a tree of processes: named, and refused by `--strict`.
+#[test]
+fn a_setuid_child_is_named_where_there_is_no_cgroup() {
+    let _alone = alone();
+    let setuid = Setuid::new();
+    crate::support::done(setuid.command(&["--strict"]))
+        .exits(78)
+        .says(&["--strict", "another user"]);
+    let running = Running::start(setuid.command(&["-v"]));
+    let root = pid_in(&setuid.registry.path("root"));
+    let command = pid_in(&setuid.registry.path("pid"));
+    for file in ["leases.db", "leases.db-wal", "leases.db-shm"] {
+        std::fs::remove_file(setuid.registry.path(file)).unwrap();
+    }
+    let done = running
+        .done()
+        .exits(76)
+        .says(&["level process tree", "could not be killed"]);
+    let named = done
+        .err
+        .contains(&format!("{} (sleep)", root.as_raw_nonzero()));
+    let escaped = is_at_work(root);
+    kill_process(root, Signal::KILL).unwrap();
+    assert!(named && escaped && !is_at_work(command), "{done:?}");
+}
+
+/// A delegated cgroup, as systemd gives: what has become another user dies with the rest.
+#[test]
+fn a_setuid_child_dies_in_its_cgroup() {
+    use std::os::unix::fs::chown;
+    let _alone = alone();
+    let setuid = Setuid::new();
+    let cgroup = Cgroup::new("delegated");
+    for file in [
+        "",
+        "cgroup.procs",
+        "cgroup.threads",
+        "cgroup.subtree_control",
+    ] {
+        chown(cgroup.0.join(file), Some(65534), Some(65534)).unwrap();
+    }
+    let running = Running::start(cgroup.enter(&setuid.command(&["-v", "--strict"])));
+    let root = pid_in(&setuid.registry.path("root"));
+    let deadline = now() + 4200;
+    for file in ["leases.db", "leases.db-wal", "leases.db-shm"] {
+        std::fs::remove_file(setuid.registry.path(file)).unwrap();
+    }
+    eventually("dead", || !is_at_work(root));
+    assert!(now() < deadline);
+    running.done().exits(76).says(&["level cgroup"]);
+}
