@@ -102,6 +102,8 @@ pub(crate) fn guard(words: Vec<OsString>) -> u8 {
 
 #[derive(Debug)]
 struct Guardian {
+    /// It has let go of all that it does not need.
+    settled: bool,
     wrapper: OwnedFd,
     /// The wrapper is gone.
     alone: bool,
@@ -160,6 +162,7 @@ impl Guardian {
             (None, why) => Err(why.unwrap_or_default()),
         };
         let guardian = Self {
+            settled: false,
             wrapper,
             alone: false,
             children,
@@ -170,13 +173,14 @@ impl Guardian {
             term: None,
             told: Told::default(),
         };
-        guardian.let_go()?;
         guardian.say(&Report::Ready(ready));
         Ok(guardian)
     }
 
-    /// Keeps nothing that others wait for the end of, and its memory where it is.
-    fn let_go(&self) -> io::Result<()> {
+    /// Keeps nothing that others wait for the end of, and its memory where it is. Done when there is nothing else to do: the command is
+    /// not kept waiting for it.
+    fn settle(&mut self) -> io::Result<()> {
+        self.settled = true;
         let null = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -191,6 +195,7 @@ impl Guardian {
             null.as_raw_fd(),
         ];
         kept.extend(self.shim.iter().flat_map(Shim::descriptors));
+        kept.extend(self.failed.iter().map(AsRawFd::as_raw_fd));
         kept.extend(self.tree.descriptor());
         sys::close_all_but(&kept)?;
         // Where the limit allows; what is used is locked, the rest of the program is not brought in for it.
@@ -220,8 +225,8 @@ impl Guardian {
             }
             if self.tree.is_empty() && !self.told.empty {
                 self.told.empty = true;
-                self.tree.remove();
                 self.say(&Report::Empty);
+                self.tree.remove();
             }
             if self.told.empty && (self.told.done || self.alone) {
                 return self
@@ -297,7 +302,12 @@ impl Guardian {
         if let Some(failed) = &self.failed {
             waited.push(PollFd::from_borrowed_fd(failed.as_fd(), PollFlags::IN));
         }
-        match poll(&mut waited, None) {
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match poll(&mut waited, (!self.settled).then_some(&at_once)) {
+            Ok(0) => return self.settle(),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

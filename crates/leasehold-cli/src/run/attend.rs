@@ -146,9 +146,14 @@ impl Attend<'_> {
                     }
                 }
                 () = Notify::heard(self.notify, &term) => {}
-                // Last, because whatever the guardian has said by now is heard first.
                 () = self.job.manager.door().sleep_until(wake) => {
-                    if self.second_line(guard, &mut known) {
+                    // Whatever the guardian has said by now is heard first: this process may have stood still.
+                    let mut empty = false;
+                    while let Some(report) = guard.told() {
+                        empty |= report == Report::Empty;
+                        self.hear(guard, report, &mut known)?;
+                    }
+                    if empty || self.second_line(guard, &mut known) {
                         break;
                     }
                 }
@@ -191,7 +196,8 @@ impl Attend<'_> {
 
     fn hear(&self, guard: &Guard, report: Report, known: &mut Known) -> Result<(), Failure> {
         match report {
-            Report::Ready(_) | Report::Started | Report::Empty => {}
+            Report::Ready(_) => self.job.level(Some(&report))?,
+            Report::Started | Report::Empty => {}
             Report::NotStarted(number) => {
                 return Err(status::not_started(&self.job.work.command, number));
             }

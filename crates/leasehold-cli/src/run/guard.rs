@@ -77,17 +77,27 @@ impl Guard {
                     other => Ok(other),
                 });
             match arrived {
-                Ok(Arrived::Packet(packet)) => {
-                    let report = Report::parse(&packet)?;
-                    if let Report::Ready(Ok(path)) = &report {
-                        self.cgroup = Cgroup::at(path.as_ref()).ok();
-                    }
-                    return Some(report);
-                }
+                Ok(Arrived::Packet(packet)) => return self.parse(&packet),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => return None,
             }
         }
+    }
+
+    /// What it has told already, though nobody may have noticed yet.
+    pub(super) fn told(&mut self) -> Option<Report> {
+        match receive(&self.socket) {
+            Arrived::Packet(packet) => self.parse(&packet),
+            Arrived::Nothing | Arrived::End => None,
+        }
+    }
+
+    fn parse(&mut self, packet: &str) -> Option<Report> {
+        let report = Report::parse(packet)?;
+        if let Report::Ready(Ok(path)) = &report {
+            self.cgroup = Cgroup::at(path.as_ref()).ok();
+        }
+        Some(report)
     }
 
     /// Whether signals of the terminal reach the command without our doing.

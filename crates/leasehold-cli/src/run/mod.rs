@@ -190,7 +190,10 @@ struct Job<'a> {
 impl Job<'_> {
     /// Runs it until nothing of it is left. When this fails the command has not begun.
     async fn work(&self, guard: &mut Guard, signals: &mut Signals) -> Result<Ending, Failure> {
-        ready(self.context, guard, self.work).await?;
+        if self.work.strict {
+            let report = guard.next().await;
+            self.level(report.as_ref())?;
+        }
         let notify = Notify::open(&self.held.term().machine_id(), self.work.watchdog.is_some());
         let notify = notify.map_err(|error| {
             Failure::new(
@@ -205,34 +208,32 @@ impl Job<'_> {
         .attend(guard, signals)
         .await
     }
-}
 
-/// What the guardian can do, before anything relies on it.
-async fn ready(context: &Context, guard: &mut Guard, work: &Work) -> Result<(), Failure> {
-    match guard.next().await {
-        Some(Told::Ready(Ok(cgroup))) => {
-            context
-                .output
-                .verbose(&format!("guardian: level cgroup, {cgroup}"));
-            Ok(())
+    /// With what means the guardian watches: told, and refused where it is too weak.
+    fn level(&self, report: Option<&Told>) -> Result<(), Failure> {
+        let output = self.context.output;
+        match report {
+            Some(Told::Ready(Ok(cgroup))) => {
+                output.verbose(&format!("guardian: level cgroup, {cgroup}"));
+            }
+            Some(Told::Ready(Err(why))) if self.work.strict => {
+                return Err(Failure::new(
+                    CONFIGURATION,
+                    format!(
+                        "--strict: the command could only be watched as a process tree, because {why}; what becomes \
+                         another user could not be killed"
+                    ),
+                ));
+            }
+            Some(Told::Ready(Err(why))) => {
+                output.verbose(&format!("guardian: level process tree, because {why}"));
+            }
+            _ => {
+                let message = "the guardian has ended before the command began";
+                return Err(Failure::new(OWN_FAILURE, message));
+            }
         }
-        Some(Told::Ready(Err(why))) if work.strict => Err(Failure::new(
-            CONFIGURATION,
-            format!(
-                "--strict: the command could only be watched as a process tree, because {why}; what becomes another user \
-                 could not be killed"
-            ),
-        )),
-        Some(Told::Ready(Err(why))) => {
-            context
-                .output
-                .verbose(&format!("guardian: level process tree, because {why}"));
-            Ok(())
-        }
-        _ => Err(Failure::new(
-            OWN_FAILURE,
-            "the guardian has ended before the command began",
-        )),
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@
 mod child;
 #[cfg(feature = "etcd")]
 mod cluster;
+mod lead;
 mod loss;
 mod outlive;
 mod plan;

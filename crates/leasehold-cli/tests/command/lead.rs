@@ -1,0 +1,128 @@
+//! `lead`: campaigns, runs its command while it leads, campaigns again.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::{Registry, eventually, is_at_work, now_ms, pid_in};
+
+/// Each start of the command: when, and by which fence.
+const SCRIPT: &str = "echo $(date +%s%3N) $LEASEHOLD_FENCE >> starts; echo $$ > pid.new; mv pid.new pid; exec sleep 60";
+
+fn starts(registry: &Registry) -> Vec<(u128, u64)> {
+    let text = std::fs::read_to_string(registry.path("starts")).unwrap_or_default();
+    let start = |line: &str| {
+        let (at, fence) = line.split_once(' ').unwrap();
+        (at.parse().unwrap(), fence.parse().unwrap())
+    };
+    text.lines().map(start).collect()
+}
+
+#[test]
+fn the_next_candidate_leads_at_once_when_the_leader_is_told_to_end() {
+    let registry = Registry::new();
+    let first = registry.start("lead x --period 30s", SCRIPT);
+    let command = pid_in(&registry.path("pid"));
+    let second = registry.start("lead x --period 30s", SCRIPT);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(starts(&registry).len(), 1, "one leads");
+    let told = now_ms();
+    first.signal(Signal::TERM);
+    // It was told to end, and did.
+    first.done().exits(0);
+    assert!(!is_at_work(command));
+    eventually("led again", || starts(&registry).len() == 2);
+    let starts = starts(&registry);
+    let took = starts[1].0 - told;
+    assert!(
+        took < 2000,
+        "the next one began {took} ms later: nobody told it"
+    );
+    assert!(starts[1].1 > starts[0].1);
+    second.signal(Signal::INT);
+    second.done().exits(0);
+    assert!(!registry.is_held("x"));
+}
+
+#[test]
+fn a_leader_that_was_displaced_campaigns_again() {
+    let registry = Registry::new();
+    let leader = registry.start("lead x --period 3s", SCRIPT);
+    let command = pid_in(&registry.path("pid"));
+    registry.line("break x --reason test").exits(0);
+    assert!(!is_at_work(command));
+    eventually("led again", || starts(&registry).len() == 2);
+    leader.signal(Signal::TERM);
+    leader.done().exits(0).says(&["x was lost", "broken"]);
+}
+
+#[test]
+fn a_command_that_has_ended_is_run_again_as_was_said() {
+    let registry = Registry::new();
+    // The third run ends well.
+    let script = "echo >> runs; test $(wc -l < runs) -ge 3";
+    let runs = || {
+        std::fs::read_to_string(registry.path("runs"))
+            .unwrap()
+            .lines()
+            .count()
+    };
+    registry.shell("lead x --restart never", script).exits(1);
+    assert_eq!(runs(), 1);
+    registry.shell("lead x", script).exits(0);
+    assert_eq!(runs(), 3);
+    let always = registry.start("lead x --restart always", script);
+    eventually("run again and again", || runs() >= 5);
+    always.signal(Signal::TERM);
+    always.done().exits(0);
+    registry.line("lead x -- no-such-command").exits(127);
+    assert!(!registry.is_held("x"));
+}
+
+/// While it waits, too.
+#[test]
+fn a_candidate_can_be_told_to_end() {
+    let registry = Registry::new();
+    registry.line("acquire x --period 1m").exits(0);
+    let candidate = registry.start("lead x", SCRIPT);
+    std::thread::sleep(Duration::from_millis(300));
+    candidate.signal(Signal::TERM);
+    candidate.done().exits(0);
+    assert!(starts(&registry).is_empty());
+}
+
+/// systemd, or whoever else listens, hears that the candidate stands, who leads, and what the command tells; not of the command's
+/// process as if it were the service's.
+#[test]
+fn a_service_manager_is_told() {
+    let registry = Registry::new();
+    let socket = UnixDatagram::bind(registry.path("notify")).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let script = "python3 -c \"import os, socket; a = os.environ['NOTIFY_SOCKET']; \
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
+        s.sendto(b'STATUS=busy\\nMAINPID=1\\nEXTEND_TIMEOUT_USEC=5', '\\0' + a[1:] if a[0] == '@' else a)\"; exec sleep 60";
+    let mut command = registry.script("lead x", script);
+    command.env("NOTIFY_SOCKET", registry.path("notify"));
+    let leader = crate::support::Running::start(command);
+    let mut heard = Vec::new();
+    let mut buffer = [0; 1000];
+    while !heard
+        .iter()
+        .any(|message: &String| message.contains("STATUS=busy"))
+    {
+        let length = socket.recv(&mut buffer).unwrap();
+        heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+    assert_eq!(heard[0], "READY=1");
+    assert!(
+        heard
+            .iter()
+            .any(|message| message.starts_with("STATUS=leads x, fence "))
+    );
+    assert_eq!(heard.last().unwrap(), "STATUS=busy\nEXTEND_TIMEOUT_USEC=5");
+    leader.signal(Signal::TERM);
+    leader.done().exits(0);
+}
