@@ -7,13 +7,14 @@ mod exit;
 #[cfg(target_os = "linux")]
 mod guardian;
 mod output;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "run/elsewhere.rs")]
 mod run;
 mod show;
 mod store;
 mod verbs;
 
 use std::io::Write as _;
+use std::pin::Pin;
 
 use clap::error::ErrorKind;
 
@@ -77,13 +78,15 @@ fn command(args: Args) -> u8 {
         store: global.store,
         opened: std::cell::OnceCell::new(),
     };
+    // Before the runtime: `run` forks its guardian while this process has one thread.
+    let task = task(&context, verb);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(async {
-                let result = perform(&context, verb).await;
+                let result = task.await;
                 context.close().await;
                 result
             });
@@ -102,27 +105,26 @@ fn command(args: Args) -> u8 {
     }
 }
 
-async fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
+/// What is to be done.
+type Task<'a> = Pin<Box<dyn Future<Output = Result<u8, Failure>> + 'a>>;
+
+fn task(context: &Context, verb: Verb) -> Task<'_> {
     match verb {
-        #[cfg(target_os = "linux")]
-        Verb::Run(args) => run::run(context, args).await,
-        #[cfg(target_os = "linux")]
-        Verb::Lead(args) => run::lead(context, args).await,
-        #[cfg(not(target_os = "linux"))]
-        Verb::Run(_) | Verb::Lead(_) => Err(Failure::new(
-            exit::CONFIGURATION,
-            "only Linux can end a command in time whatever becomes of leasehold: use the library elsewhere",
-        )),
-        Verb::Acquire(args) => verbs::acquire::acquire(context, args).await,
-        Verb::Renew(args) => verbs::renew::renew(context, args).await,
-        Verb::Release(args) => verbs::renew::release(context, args).await,
-        Verb::Steal(args) => verbs::displace::steal(context, args).await,
-        Verb::Break(args) => verbs::displace::break_term(context, args).await,
-        Verb::Get(args) => verbs::look::get(context, args).await,
-        Verb::List(args) => verbs::look::list(context, args).await,
-        Verb::Check(args) => verbs::look::check(context, args).await,
-        Verb::Plan(args) => verbs::plan::plan(context, args).await,
-        Verb::Watch(args) => verbs::watch::watch(context, args).await,
+        Verb::Run(args) => {
+            let begun = run::begin(&args, context.store.as_deref());
+            Box::pin(run::run(context, args, begun))
+        }
+        Verb::Lead(args) => Box::pin(run::lead(context, args)),
+        Verb::Acquire(args) => Box::pin(verbs::acquire::acquire(context, args)),
+        Verb::Renew(args) => Box::pin(verbs::renew::renew(context, args)),
+        Verb::Release(args) => Box::pin(verbs::renew::release(context, args)),
+        Verb::Steal(args) => Box::pin(verbs::displace::steal(context, args)),
+        Verb::Break(args) => Box::pin(verbs::displace::break_term(context, args)),
+        Verb::Get(args) => Box::pin(verbs::look::get(context, args)),
+        Verb::List(args) => Box::pin(verbs::look::list(context, args)),
+        Verb::Check(args) => Box::pin(verbs::look::check(context, args)),
+        Verb::Plan(args) => Box::pin(verbs::plan::plan(context, args)),
+        Verb::Watch(args) => Box::pin(verbs::watch::watch(context, args)),
     }
 }
 

@@ -44,9 +44,7 @@ pub(crate) struct Start {
 pub(crate) enum Report {
     /// It stands ready, with the means that it has: a cgroup, or why there is none.
     Ready(Result<String, String>),
-    /// The command has begun.
-    Started,
-    /// It could not, by this error number.
+    /// The command could not begin, by this error number.
     NotStarted(i32),
     /// The command itself was stopped.
     Stopped,
@@ -185,7 +183,6 @@ impl Report {
         match self {
             Self::Ready(Ok(cgroup)) => words(&[&"ready", &"cgroup", cgroup]),
             Self::Ready(Err(why)) => words(&[&"ready", &"tree", why]),
-            Self::Started => words(&[&"started"]),
             Self::NotStarted(error) => words(&[&"not started", error]),
             Self::Stopped => words(&[&"stopped"]),
             Self::Continued => words(&[&"continued"]),
@@ -203,7 +200,6 @@ impl Report {
                 ("cgroup", path) => Self::Ready(Ok(path)),
                 (_, why) => Self::Ready(Err(why)),
             },
-            "started" => Self::Started,
             "not started" => Self::NotStarted(words.next()?.parse().ok()?),
             "stopped" => Self::Stopped,
             "continued" => Self::Continued,
@@ -281,7 +277,6 @@ mod tests {
         for report in [
             Report::Ready(Ok("/a b".into())),
             Report::Ready(Err("no".into())),
-            Report::Started,
             Report::NotStarted(2),
             Report::Stopped,
             Report::Continued,

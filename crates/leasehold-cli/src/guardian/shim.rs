@@ -104,6 +104,8 @@ fn become_command(
     let mut words = text.trim_end_matches('.').split_terminator('\0');
     let mut command = Command::new(program);
     command.args(arguments);
+    // It means the wrapper, where it is set: the command's watchdog would take itself for another's.
+    command.env_remove("WATCHDOG_PID");
     while let (Some(key), Some(value)) = (words.next(), words.next()) {
         command.env(key, value);
     }

@@ -51,6 +51,15 @@ pub(super) fn restore_signals(mask: &Mask) -> io::Result<()> {
     checked(failed.into()).map(drop)
 }
 
+/// Some parents leave it ignored how a child ends: the kernel would then tell nobody.
+pub(super) fn hear_of_children() -> io::Result<()> {
+    // SAFETY: no handler is installed, only the default restored.
+    match unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Readable whenever a child has ended, was stopped or continued. Signals must be blocked.
 pub(super) fn child_signals() -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();

@@ -197,7 +197,7 @@ impl Attend<'_> {
     fn hear(&self, guard: &Guard, report: Report, known: &mut Known) -> Result<(), Failure> {
         match report {
             Report::Ready(_) => self.job.level(Some(&report))?,
-            Report::Started | Report::Empty => {}
+            Report::Empty => {}
             Report::NotStarted(number) => {
                 return Err(status::not_started(&self.job.work.command, number));
             }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use crate::args::Work;
 use crate::exit::{Failure, OWN_FAILURE};
 use crate::guardian::{
-    Arrived, Cgroup, Guarded, Order, Report, descendants, kill_below, pair, receive, send,
+    self, Arrived, Cgroup, Guarded, Order, Report, descendants, kill_below, pair, receive, send,
 };
 
 /// A guardian, before its command has begun and while it watches over it.
@@ -28,11 +28,32 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts a guardian and, stopped at its very beginning, the command: in the terminal's group if there is a terminal, in one
+    /// Executes a guardian which forks and, held at its very beginning, the command: in the terminal's group if there is a terminal, in one
     /// of its own otherwise.
     pub(super) fn new(name: &str, work: &Work, store: Option<&OsStr>) -> Result<Self, Failure> {
         Self::start(name, work, store).map_err(|error| {
             Failure::new(OWN_FAILURE, format!("cannot start the guardian: {error}"))
+        })
+    }
+
+    /// The same where nothing has begun yet in this process, which has one thread. For [`Guard::forked`].
+    pub(crate) fn fork(name: &str, work: &Work, store: Option<&OsStr>) -> io::Result<OwnedFd> {
+        set_child_subreaper(Some(getpid()))?;
+        guardian::fork(&guarded(name, work, store))
+    }
+
+    /// A guardian that was forked.
+    pub(super) fn forked(socket: io::Result<OwnedFd>) -> Result<Self, Failure> {
+        socket.and_then(Self::with).map_err(|error| {
+            Failure::new(OWN_FAILURE, format!("cannot start the guardian: {error}"))
+        })
+    }
+
+    fn with(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            socket: UnixStream::from_std(socket.into())?,
+            leads: !has_terminal(),
+            cgroup: None,
         })
     }
 
@@ -41,25 +62,11 @@ impl Guard {
         set_child_subreaper(Some(getpid()))?;
         let (own, theirs) = pair()?;
         rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
-        let leads = !has_terminal();
-        let guarded = Guarded {
-            socket: theirs.as_raw_fd(),
-            name: name.to_owned(),
-            store: store.map(OsStr::to_owned),
-            leads,
-            command: work.command.clone(),
-        };
         Command::new("/proc/self/exe")
             .arg0("leasehold")
-            .args(guarded.words())
-            // It means this process, where it is set: then the command's watchdog would take itself for another's.
-            .env_remove("WATCHDOG_PID")
+            .args(guarded(name, work, store).words(theirs.as_raw_fd()))
             .spawn()?;
-        Ok(Self {
-            socket: UnixStream::from_std(own.into())?,
-            leads,
-            cgroup: None,
-        })
+        Self::with(own)
     }
 
     pub(super) fn tell(&self, order: &Order) {
@@ -133,6 +140,15 @@ impl Drop for Guard {
     /// Nobody needs it any more: what is left of its command is killed, and the lease is not its business.
     fn drop(&mut self) {
         self.tell(&Order::Bye);
+    }
+}
+
+fn guarded(name: &str, work: &Work, store: Option<&OsStr>) -> Guarded {
+    Guarded {
+        name: name.to_owned(),
+        store: store.map(OsStr::to_owned),
+        leads: !has_terminal(),
+        command: work.command.clone(),
     }
 }
 

@@ -8,6 +8,8 @@ mod report;
 mod signals;
 mod status;
 
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -30,19 +32,44 @@ const LEAST_PERIOD: Duration = Duration::from_secs(3);
 /// How long an acquisition that was interrupted may take to be undone.
 const UNDO: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(context: &Context, args: Run) -> Result<u8, Failure> {
-    let mut report = Report::open(args.report, args.name.as_str())?;
-    let result = one(context, &args, &mut report).await;
+/// What `run` begins with, before there is any other thread.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The guardian's socket: it gets ready while the registry is asked.
+    guard: std::io::Result<OwnedFd>,
+    report: Report,
+}
+
+/// Begins; nothing else may have begun in this process.
+pub(crate) fn begin(args: &Run, store: Option<&OsStr>) -> Result<Begun, Failure> {
+    args.work.check()?;
+    // First: the command must not have its descriptor.
+    let report = Report::open(args.report, args.name.as_str())?;
+    let guard = Guard::fork(args.name.as_str(), &args.work, store);
+    Ok(Begun { guard, report })
+}
+
+pub(crate) async fn run(
+    context: &Context,
+    args: Run,
+    begun: Result<Begun, Failure>,
+) -> Result<u8, Failure> {
+    let Begun { guard, mut report } = begun?;
+    let guard = Guard::forked(guard);
+    let result = one(context, &args, guard, &mut report).await;
     report.write(&result)?;
     result
 }
 
-async fn one(context: &Context, args: &Run, report: &mut Report) -> Result<u8, Failure> {
-    args.work.check()?;
+async fn one(
+    context: &Context,
+    args: &Run,
+    guard: Result<Guard, Failure>,
+    report: &mut Report,
+) -> Result<u8, Failure> {
+    let mut guard = guard?;
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(OWN_FAILURE, format!("cannot listen to signals: {error}")))?;
-    // It gets ready while the registry is asked.
-    let mut guard = Guard::new(args.name.as_str(), &args.work, context.store.as_deref())?;
     let manager = context.open_for(&args.work.lessee).await?;
     let held = match acquire(context, &manager, args, &mut signals, report).await? {
         Ok(held) => held,
