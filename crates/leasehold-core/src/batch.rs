@@ -40,6 +40,8 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     key: u64,
+    /// The first key of those that were asked for together.
+    group: u64,
     change: Change,
     until: BootInstant,
     reply: oneshot::Sender<Outcome>,
@@ -78,9 +80,10 @@ impl Batch {
         let queued = {
             let mut queue = self.lock();
             if queue.in_flight > 0 {
+                let group = queue.next_key;
                 Ok(changes
                     .into_iter()
-                    .map(|(change, at)| (queue.push(change, at), at))
+                    .map(|(change, at)| (queue.push(group, change, at), at))
                     .collect::<Vec<_>>())
             } else {
                 queue.in_flight = 1;
@@ -156,6 +159,9 @@ impl Batch {
         let mut outcomes = match until(&self.door, at, asked).await {
             Some(Ok(outcomes)) => outcomes,
             Some(Err(panic)) => {
+                if mutant(Mutant::APanickingStoreEndsKeepAlive) {
+                    resume_unwind(panic);
+                }
                 self.panicked(panic);
                 Vec::new()
             }
@@ -187,11 +193,7 @@ impl Batch {
         let this = self.clone();
         self.door.spawn(Box::pin(async move {
             let _next = Next(&this);
-            let waiting: Vec<Waiting> = {
-                let mut queue = this.lock();
-                let count = this.size.min(queue.waiting.len());
-                queue.waiting.drain(..count).collect()
-            };
+            let waiting = this.lock().take(this.size);
             let mut replies = Vec::with_capacity(waiting.len());
             let mut changes = Vec::with_capacity(waiting.len());
             for entry in waiting {
@@ -216,17 +218,42 @@ impl Batch {
 }
 
 impl Queue {
-    fn push(&mut self, change: Change, until: BootInstant) -> (u64, oneshot::Receiver<Outcome>) {
+    fn push(
+        &mut self,
+        group: u64,
+        change: Change,
+        until: BootInstant,
+    ) -> (u64, oneshot::Receiver<Outcome>) {
         let (reply, receiver) = oneshot::channel();
         let key = self.next_key;
         self.next_key += 1;
         self.waiting.push_back(Waiting {
             key,
+            group,
             change,
             until,
             reply,
         });
         (key, receiver)
+    }
+
+    /// What goes with the next request. Those that were asked for together stay together: their outcomes are told together,
+    /// and would wait for two requests otherwise.
+    fn take(&mut self, size: usize) -> Vec<Waiting> {
+        let mut count = match mutant(Mutant::RequestsSplitARound) {
+            true => size.min(self.waiting.len()),
+            false => 0,
+        };
+        while let Some(first) = self.waiting.get(count) {
+            let behind = self.waiting.iter().skip(count);
+            let group = behind.take_while(|waiting| waiting.group == first.group);
+            let more = count + group.count();
+            if more > size && count > 0 {
+                break;
+            }
+            count = more;
+        }
+        self.waiting.drain(..count.min(size)).collect()
     }
 }
 

@@ -243,6 +243,9 @@ impl Term {
         }
         state.deadline = deadline;
         drop(state);
+        if mutant(Mutant::EarlierDeadlineIsNotTold) {
+            return;
+        }
         // Whoever waits for the end waits for the earlier one now.
         self.shared.changed.notify_waiters();
     }
@@ -360,7 +363,10 @@ impl Term {
         let mut state = self.locked();
         (state.grace, state.kept_to) = (options.grace, period);
         state.progress = options.progress_within.map(|limit| (limit, now));
-        let limit = options.max_hold;
+        let limit = match mutant(Mutant::HoldHasNoEnd) {
+            true => None,
+            false => options.max_hold,
+        };
         state.last = limit.map_or(BootInstant::NEVER, |limit| now.plus(limit));
         state.deadline = state.deadline.min(state.last);
         drop(state);
@@ -421,6 +427,7 @@ impl State {
             None => (TermState::Waiting, BootInstant::NEVER),
             Some(_) if now >= deadline => (TermState::Lost, BootInstant::NEVER),
             Some(begin) if !begun(begin) => (TermState::Waiting, begin.min(deadline)),
+            Some(_) if mutant(Mutant::AtRiskIsNeverTold) => (TermState::Held, deadline),
             Some(_) if now < self.at_risk => (TermState::Held, self.at_risk.min(deadline)),
             Some(_) => (TermState::AtRisk, deadline),
         }
@@ -491,6 +498,9 @@ impl State {
     }
 
     pub(crate) fn grace(&self) -> Duration {
+        if mutant(Mutant::EndingComesAtTheEnd) {
+            return Duration::ZERO;
+        }
         self.grace.unwrap_or_else(|| timing::grace(self.kept_to))
     }
 

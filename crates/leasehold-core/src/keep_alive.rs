@@ -303,6 +303,16 @@ impl Drop for Held {
             tracing::warn!(%name, "guard dropped while its term is in use: the lease runs out by itself");
             return;
         }
+        if mutant(Mutant::DroppedGuardIsForgottenByShutdown) {
+            drop(begun);
+            let (core, term) = (self.core.clone(), self.term.clone());
+            self.core.door.spawn(Box::pin(async move {
+                if let Ok(begun) = core.begin() {
+                    core.depart(term, begun);
+                }
+            }));
+            return;
+        }
         match begun {
             Ok(begun) => self.core.depart(self.term.clone(), begun),
             Err(error) => {

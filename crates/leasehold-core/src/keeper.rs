@@ -94,6 +94,9 @@ impl Keeper {
         }
         // In this order: a shutdown that does not see it was seen to begin.
         if core.phase.is_closing() {
+            if mutant(Mutant::LateKeeperIsNotTold) {
+                return number;
+            }
             kept.wind_down();
         }
         number
@@ -199,7 +202,11 @@ async fn run(core: Arc<Core>) {
                 core.meters.at_risk(0);
                 return;
             }
-            match all.in_flight < MOST_IN_FLIGHT {
+            let most = match mutant(Mutant::OneRoundHoldsUpAll) {
+                true => 1,
+                false => MOST_IN_FLIGHT,
+            };
+            match all.in_flight < most {
                 true => all.rounds.next(),
                 false => None,
             }

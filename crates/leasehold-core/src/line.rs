@@ -89,6 +89,11 @@ impl Lines {
         let line = state.lines.entry(name.clone()).or_default();
         let number = line.next;
         line.next += 1;
+        let number = match line.waiting.is_empty() {
+            // Before the others, behind the first.
+            false if mutant(Mutant::NewcomerOvertakesTheLine) => u64::MAX.saturating_sub(number),
+            _ => number,
+        };
         line.waiting.insert(number, None);
         Place {
             lines: self.clone(),

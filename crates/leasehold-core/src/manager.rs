@@ -19,6 +19,7 @@ use crate::lease::Lease;
 use crate::line::Lines;
 use crate::lock::Lock;
 use crate::meters::Meters;
+use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::names::Names;
 use crate::record::{Ended, Ran};
@@ -478,6 +479,9 @@ impl Core {
 
     /// Whether this is the process that the manager was made in.
     pub(crate) fn own_process(&self) -> Result<()> {
+        if mutant(Mutant::ForkedChildUsesItsParentsManager) {
+            return Ok(());
+        }
         if self.door.process() != self.process {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -505,6 +509,9 @@ impl Core {
         name: &LeaseName,
     ) -> Result<Option<Seen>> {
         let read = async {
+            if mutant(Mutant::ShutdownForbidsItsOwnReads) {
+                self.usable()?;
+            }
             let at = self.door.now().plus(self.timeout);
             match until(&self.door, at, self.store.get(name, at)).await {
                 Some(seen) => seen,

@@ -103,6 +103,34 @@ mutants! {
         "a request that hangs takes the time that the next one would have had"
     Contract ShutdownWaitsForNobody "shutdown-waits-for-nobody" "The lessee stops first":
         "a shutdown ends the renewals of work that is still being ended"
+    Contract AtRiskIsNeverTold "at-risk-is-never-told" "The lessee stops first":
+        "an overdue renewal is not told to those at work"
+    Contract EndingComesAtTheEnd "ending-comes-at-the-end" "The lessee stops first":
+        "those at work are told to stop when it is too late"
+    Contract OneRoundHoldsUpAll "one-round-holds-up-all" "Unknown is not failure, and not success":
+        "a renewal that hangs holds up those of the manager's other leases"
+    Contract RequestsSplitARound "requests-split-a-round" "Unknown is not failure, and not success":
+        "leases that are renewed together are split over two requests, and are told when the slower one is answered"
+    Contract RoundsLeaveTheirOrder "rounds-leave-their-order" "Assumptions are declared":
+        "a renewal that is not due yet never goes with its neighbour's"
+    Contract WaitersOutliveTheShutdown "waiters-outlive-the-shutdown" "Vacancy is prompt":
+        "who waits for a lock waits on while the manager is shut down"
+    Contract DroppedGuardIsForgottenByShutdown "dropped-guard-is-forgotten-by-shutdown" "Vacancy is prompt":
+        "a shutdown does not wait for the release of a guard that was dropped just before"
+    Contract APanickingStoreEndsKeepAlive "a-panicking-store-ends-keep-alive" "Unknown is not failure, and not success":
+        "a panic of the store takes whoever renews with it"
+    Contract HoldHasNoEnd "hold-has-no-end" "The lessee stops first":
+        "a lease is renewed for longer than it may be held"
+    Contract EarlierDeadlineIsNotTold "earlier-deadline-is-not-told" "Belief never resumes":
+        "the loss is told at the long deadline although a shorter renewal is unresolved"
+    Contract LateKeeperIsNotTold "late-keeper-is-not-told" "Vacancy is prompt":
+        "work that begins during a shutdown is not told to end"
+    Contract ShutdownForbidsItsOwnReads "shutdown-forbids-its-own-reads" "Unknown is not failure, and not success":
+        "what is outstanding at a shutdown may not look any more, and stays unresolved"
+    Contract ForkedChildUsesItsParentsManager "forked-child-uses-its-parents-manager" "One lessee":
+        "a forked child goes on with the leases of its parent"
+    Contract NewcomerOvertakesTheLine "newcomer-overtakes-the-line" "Vacancy is prompt":
+        "whoever comes last to a line of waiters is served first"
     Peers InstantForBootClock "instant-for-boot-clock" "The lessee stops first":
         "`Instant` instead of the boot clock"
     Peers WaitFromSend "wait-from-send" "Holding counts from before, waiting from after":

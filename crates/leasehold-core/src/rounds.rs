@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::ops::Bound;
 
+use crate::mutants::{Mutant, mutant};
 use crate::name::LeaseName;
 use crate::pace::Due;
 use crate::time::BootInstant;
@@ -102,7 +103,11 @@ impl<T> Rounds<T> {
             if round.len() >= most {
                 break;
             }
-            if let Some(taken) = due.take_if(|due| due.ripe <= now) {
+            let ripe = |due: &Due| match mutant(Mutant::RoundsLeaveTheirOrder) {
+                true => due.at,
+                false => due.ripe,
+            };
+            if let Some(taken) = due.take_if(|due| ripe(due) <= now) {
                 self.due.remove(&(taken.at, place.clone()));
                 round.push(place.clone());
             }

@@ -59,6 +59,9 @@ impl Phase {
 
     /// Ends, with an error, when nothing new may be begun any more.
     pub(crate) async fn closing(&self) -> Error {
+        if mutant(Mutant::WaitersOutliveTheShutdown) {
+            return std::future::pending().await;
+        }
         loop {
             let mut changed = pin!(self.changed.notified());
             // From before the look, so that no change falls between.

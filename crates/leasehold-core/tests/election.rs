@@ -162,6 +162,41 @@ fn complaint_04_one_leads_and_whoever_lost_campaigns_again() {
     }
 }
 
+/// A leader whose process stands still past its deadline, while another is elected, leads no more by its own account: from
+/// its first instruction on, before anything of it has run that could tell it so.
+#[test]
+fn a_leader_that_stood_still_knows_that_it_leads_no_more() {
+    for seed in seeds() {
+        let world = World::new(seed);
+        let process = world.sim.door();
+        let way = Faulty::new(Arc::new(world.memory.clone()), process.clone());
+        let manager = Manager::builder(Arc::new(way), process.clone()).machine_id("a");
+        let first = manager.build().unwrap().election("e").period(PERIOD);
+        let second = world.candidate("b").election();
+        let stop = Stop::new();
+        for (door, election) in [(&process, &first), (&world.door, &second)] {
+            let (election, told) = (election.clone(), stop.clone().told());
+            door.spawn(Box::pin(async move {
+                election.lead_until(told, lead).await.unwrap();
+            }));
+            world.sim.advance(SECOND);
+        }
+        world.sim.advance(PERIOD * 2);
+        assert!(first.is_leader() && !second.is_leader());
+        process.freeze();
+        world.sim.advance(PERIOD * 2);
+        process.thaw();
+        // None of its tasks has run yet.
+        assert!(second.is_leader());
+        assert!(!first.is_leader(), "two lead by their own accounts");
+        world.sim.advance(PERIOD * 2);
+        assert!(!first.is_leader() && second.is_leader(), "it follows");
+        stop.now();
+        world.sim.advance(SECOND);
+        assert!(!first.is_leader() && !second.is_leader());
+    }
+}
+
 /// Told to stop, the work is told so, and may take its time; then the lease is released, and the next one leads at once.
 #[test]
 fn a_leader_that_stops_makes_room_at_once() {

@@ -5,11 +5,11 @@
 #[path = "common/world.rs"]
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use leasehold_core::{Displace, Door as _, Held, KeepAlive, LeaseName, Lost, TermState};
-use leasehold_testkit::Fault;
+use leasehold_testkit::{Fault, seeds};
 use world::World;
 
 const PERIOD: Duration = Duration::from_secs(30);
@@ -104,6 +104,46 @@ fn a_renewal_that_hangs_delays_no_other_lease() {
                 .map(Held::name)
                 .collect();
             assert_eq!(lost, [&bad], "{fault:?}");
+        });
+    }
+}
+
+/// Several requests that hang at a time hold up none but the leases that they carry: each other's renewal goes out beside
+/// them, and is told as soon as its own request is answered.
+#[test]
+fn renewals_that_hang_at_a_time_hold_up_no_other_lease() {
+    for seed in seeds() {
+        let world = World::new(seed, 4, PERIOD / 3);
+        world.sim.block_on(async {
+            let held = hold(&world, 80).await;
+            let (mut well, mut carried) = (0, 0);
+            for _ in 0..6 {
+                // Once each; what is sent again is answered.
+                for i in [10, 40, 70] {
+                    let bad = LeaseName::new(name(i)).unwrap();
+                    world.faulty.then_for(&bad, Fault::Hang);
+                }
+                let from = world.faulty.sent().len();
+                for _ in 0..50 {
+                    world.sleep(PERIOD / 50).await;
+                    let sent = world.faulty.sent().split_off(from);
+                    let hung = sent.iter().filter(|sent| sent.fault == Fault::Hang);
+                    let hung: BTreeSet<u64> = hung.map(|sent| sent.request).collect();
+                    let sent = sent.iter().filter(|sent| hung.contains(&sent.request));
+                    let waiting: BTreeSet<_> = sent.map(|sent| sent.change.name()).collect();
+                    for held in &held {
+                        let state = held.state();
+                        if waiting.contains(held.name()) {
+                            carried += 1;
+                            assert!(held.is_current(), "{} is {state}", held.name());
+                        } else {
+                            well += 1;
+                            assert_eq!(state, TermState::Held, "{}", held.name());
+                        }
+                    }
+                }
+            }
+            assert!(well > carried && carried > 0, "{well}, {carried}");
         });
     }
 }
