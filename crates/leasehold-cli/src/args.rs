@@ -7,6 +7,8 @@ use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use leasehold::{LeaseName, Prefix, TakeOver};
 
 use crate::duration::{Wait, duration, wait};
+use crate::log::LogFormat;
+use crate::variables;
 
 const ABOUT: &str = "Leases: named ownership that runs out by itself";
 
@@ -49,7 +51,11 @@ Examples:
 ";
 
 fn after_long_help() -> String {
-    format!("{}\n\n{AFTER_LONG_HELP}", crate::exit::HELP)
+    format!(
+        "{}\n\n{}\n\n{AFTER_LONG_HELP}",
+        crate::exit::HELP,
+        crate::variables::HELP
+    )
 }
 
 #[derive(Parser, Debug)]
@@ -89,7 +95,7 @@ impl Args {
     /// The command line of this process. Help and errors come from the whole of it.
     pub(crate) fn of_this_process() -> Result<Self, clap::Error> {
         let words: Vec<OsString> = std::env::args_os().collect();
-        Self::of(&words)
+        Self::of(&words).map_err(|error| variables::named(error, &words))
     }
 
     fn of(words: &[OsString]) -> Result<Self, clap::Error> {
@@ -116,6 +122,17 @@ pub(crate) struct Global {
     /// Tell on standard error what is done; twice: everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// How that, and every other message, is written on standard error. What `run` runs writes as it likes
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = variables::LOG_FORMAT,
+        hide_env_values = true
+    )]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Subcommand, Debug)]
@@ -203,7 +220,14 @@ Type=notify) READY=1 is told when this candidate stands, STATUS tells who leads,
 #[derive(clap::Args, Debug)]
 pub(crate) struct Work {
     /// How long a grant lasts; it is renewed at a third of it. A crash blocks the name for so long
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = variables::PERIOD,
+        hide_env_values = true,
+        default_value = "15s",
+        value_parser = duration
+    )]
     pub(crate) period: Duration,
     /// How long the command may take to end after TERM, before KILL [default: a tenth of the period and 1s at least before a
     /// deadline, 10s where nothing presses]
@@ -256,7 +280,13 @@ pub(crate) struct Run {
     #[arg(value_parser = name)]
     pub(crate) name: LeaseName,
     /// Wait for the lease, at most so long, or `forever` [default: do not wait]
-    #[arg(long, value_name = "TIME|forever", value_parser = wait)]
+    #[arg(
+        long,
+        value_name = "TIME|forever",
+        env = variables::WAIT,
+        hide_env_values = true,
+        value_parser = wait
+    )]
     pub(crate) wait: Option<Wait>,
     /// Run once per slot, `1d` say: if it ran already nothing is done, and the exit status is 0
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -308,10 +338,23 @@ pub(crate) struct Acquire {
     #[arg(value_parser = name)]
     pub(crate) name: LeaseName,
     /// How long the grant lasts
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = variables::PERIOD,
+        hide_env_values = true,
+        default_value = "1m",
+        value_parser = duration
+    )]
     pub(crate) period: Duration,
     /// Wait for the lease, at most so long, or `forever` [default: do not wait]
-    #[arg(long, value_name = "TIME|forever", value_parser = wait)]
+    #[arg(
+        long,
+        value_name = "TIME|forever",
+        env = variables::WAIT,
+        hide_env_values = true,
+        value_parser = wait
+    )]
     pub(crate) wait: Option<Wait>,
     /// Exit status if somebody else holds the lease
     #[arg(short = 'E', long, value_name = "N", default_value_t = crate::exit::BUSY)]
@@ -437,7 +480,10 @@ pub(crate) struct Get {
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
 On a terminal a table, else a line each, without a head: name, holder, fence, index, what is left in ms, since when, \
-note; separated by tabs, `-` for what is not there.")]
+note; separated by tabs, `-` for what is not there.\n\n\
+With --watch it goes on until interrupted. On a terminal the table repaints, at each change and every second: see \
+`leasehold watch --help`. Elsewhere, and with --json, it prints such a line again for each lease that has changed; \
+one with the holder `nobody` for a lease that has ended.")]
 pub(crate) struct List {
     /// Whole leading segments: `jobs` is `jobs` and `jobs/...` [default: all]
     #[arg(value_parser = prefix)]
@@ -445,6 +491,9 @@ pub(crate) struct List {
     /// Names that nobody holds, too
     #[arg(long)]
     pub(crate) all: bool,
+    /// Go on: on a terminal a table that repaints, else a line for each change
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Print a JSON object for each
     #[arg(long)]
     pub(crate) json: bool,
@@ -453,7 +502,13 @@ pub(crate) struct List {
 #[derive(clap::Args, Debug)]
 #[command(
     group = ArgGroup::new("scope").required(true),
-    after_long_help = "First the present state of each name, then every later one; terms in between may be left out."
+    after_long_help = "\
+First the present state of each name, then every later one; terms in between may be left out.\n\n\
+On a terminal a table that repaints at each change, and every second: what is left counts down, in upper bounds. It \
+shows holder, fence, what is left, since when (the time of day in UTC if today, else the date) and the note, or how the \
+last term ended; cut to the terminal's width; those that are held first. It does not use the alternate screen and \
+changes no mode of the terminal: whatever ends it, the last table stays, and what was there before is in the \
+scrollback. With --json, with -v, without a terminal (`| cat`), or with TERM=dumb: a line for each change."
 )]
 pub(crate) struct Watch {
     /// The lease's name

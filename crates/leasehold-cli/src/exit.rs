@@ -1,6 +1,7 @@
 //! How the command ends: its exit status, and what it says on standard error.
 
-use leasehold::{Error, ErrorKind};
+use leasehold::{Error, ErrorKind, Status};
+use serde_json::{Map, Value};
 
 /// Nobody holds the name (`get`, `steal`, `break`).
 pub(crate) const NOT_HELD: u8 = 1;
@@ -52,6 +53,8 @@ pub(crate) struct Failure {
     message: String,
     /// A message that `-q` silences: no failure of anything, but an answer.
     answer: bool,
+    /// What is known of the lease, for programs that read messages.
+    about: Map<String, Value>,
 }
 
 impl Failure {
@@ -60,6 +63,7 @@ impl Failure {
             code,
             message: message.into(),
             answer: false,
+            about: Map::new(),
         }
     }
 
@@ -94,6 +98,16 @@ impl Failure {
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.message.push_str(more);
         self
+    }
+
+    /// The same, and whose lease it is about.
+    pub(crate) fn found(mut self, status: &Status) -> Self {
+        self.about = crate::log::fields(status);
+        self
+    }
+
+    pub(crate) fn about(&self) -> &Map<String, Value> {
+        &self.about
     }
 
     /// What standard error is told; empty for nothing.

@@ -6,20 +6,26 @@ mod duration;
 mod exit;
 #[cfg(target_os = "linux")]
 mod guardian;
+mod log;
 mod output;
 #[cfg_attr(not(target_os = "linux"), path = "run/elsewhere.rs")]
 mod run;
+mod screen;
 mod show;
 mod store;
+mod table;
+mod variables;
 mod verbs;
+mod width;
 
-use std::io::Write as _;
+use std::ffi::OsString;
 use std::pin::Pin;
 
 use clap::error::ErrorKind;
 
 use args::{Args, Verb};
 use exit::{BROKEN_PIPE, Failure, OWN_FAILURE, USAGE};
+use log::LogFormat;
 use output::Output;
 use verbs::Context;
 
@@ -46,11 +52,14 @@ fn unparsed(error: &clap::Error) -> u8 {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let json = log::is_json_wanted(words.iter().filter_map(|word| word.to_str()));
+    if json {
+        log::set_format(LogFormat::Json);
+    }
     // clap repeats the words of the line, in which anything may be.
-    if !wanted && is_odd() {
-        for line in error.render().to_string().lines() {
-            _ = writeln!(std::io::stderr().lock(), "{}", output::masked(line));
-        }
+    if !wanted && (json || is_odd(words)) {
+        log::unparsed(&error.render().to_string());
         return USAGE;
     }
     match (error.print(), wanted) {
@@ -61,9 +70,9 @@ fn unparsed(error: &clap::Error) -> u8 {
     }
 }
 
-/// Whether a word of the command line is none that a terminal should get.
-fn is_odd() -> bool {
-    std::env::args_os().any(|word| {
+/// Whether a word of the command line, or a variable in its place, is none that a terminal should get.
+fn is_odd(words: Vec<OsString>) -> bool {
+    words.into_iter().chain(variables::values()).any(|word| {
         let word = word.to_string_lossy();
         output::masked(&word) != word
     })
@@ -71,7 +80,7 @@ fn is_odd() -> bool {
 
 fn command(args: Args) -> u8 {
     let Args { global, verb } = args;
-    log(global.verbose);
+    log::start(&global, &verb);
     let output = Output::new(global.quiet, global.verbose > 0);
     let context = Context {
         output,
@@ -126,28 +135,4 @@ fn task(context: &Context, verb: Verb) -> Task<'_> {
         Verb::Plan(args) => Box::pin(verbs::plan::plan(context, args)),
         Verb::Watch(args) => Box::pin(verbs::watch::watch(context, args)),
     }
-}
-
-/// `-v`: what leasehold does; `-vv`: everything it can tell. What its libraries tell of themselves only where it is
-/// serious: they would drown it, and could tell what is secret.
-fn log(verbose: u8) {
-    let filter = match verbose {
-        0 => return,
-        1 => {
-            "warn,leasehold=debug,leasehold_core=debug,leasehold_sqlite=debug,leasehold_etcd=debug"
-        }
-        _ => {
-            "warn,leasehold=trace,leasehold_core=trace,leasehold_sqlite=trace,leasehold_etcd=trace"
-        }
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        // It would tell of a closed standard error there, and panic.
-        .log_internal_errors(false)
-        .with_ansi(
-            std::io::IsTerminal::is_terminal(&std::io::stderr())
-                && std::env::var_os("NO_COLOR").is_none(),
-        )
-        .init();
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::exit::{BROKEN_PIPE, Failure, OWN_FAILURE};
+use crate::log::{Level, say};
 
 /// Who is told what.
 #[derive(Clone, Copy, Debug)]
@@ -19,36 +20,52 @@ impl Output {
         Self { quiet, verbose }
     }
 
+    /// Whether what is done is told on standard error.
+    pub(crate) fn is_verbose(self) -> bool {
+        self.verbose
+    }
+
     /// Something that only people who look on want to know: told on a terminal, or when asked for.
     pub(crate) fn notice(self, message: &str) {
         if !self.quiet && (self.verbose || std::io::stderr().is_terminal()) {
-            say(message);
+            say(Level::Info, message, &Map::new());
         }
     }
 
     /// Something that only those want to know who look closely.
     pub(crate) fn verbose(self, message: &str) {
         if self.verbose {
-            say(message);
+            say(Level::Info, message, &Map::new());
         }
     }
 
     /// Something that must be told, unless it was forbidden.
     pub(crate) fn message(self, message: &str) {
+        self.message_about(message, &Map::new());
+    }
+
+    /// The same, and which lease it is about.
+    pub(crate) fn message_about(self, message: &str, about: &Map<String, Value>) {
         if !self.quiet {
-            say(message);
+            say(Level::Info, message, about);
         }
     }
 
     /// Something that went wrong: always told.
     pub(crate) fn warning(self, message: &str) {
-        say(message);
+        say(Level::Warn, message, &Map::new());
     }
 
     pub(crate) fn failure(self, failure: &Failure) {
         let hushed = self.quiet && failure.is_answer();
         if !hushed && !failure.message().is_empty() {
-            say(failure.message());
+            let level = match failure.is_answer() {
+                true => Level::Info,
+                false => Level::Error,
+            };
+            let mut about = failure.about().clone();
+            about.insert("exit".into(), failure.code().into());
+            say(level, failure.message(), &about);
         }
     }
 
@@ -58,13 +75,7 @@ impl Output {
         out.write_all(line.as_bytes())
             .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush())
-            .map_err(|error| match error.kind() {
-                ErrorKind::BrokenPipe => Failure::silent(BROKEN_PIPE),
-                _ => Failure::new(
-                    OWN_FAILURE,
-                    format!("cannot write to standard output: {error}"),
-                ),
-            })
+            .map_err(|error| unwritten(&error))
     }
 
     /// A JSON object in a line of its own.
@@ -81,14 +92,25 @@ impl Output {
     }
 }
 
+/// Why results could not be written.
+pub(crate) fn unwritten(error: &std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Failure::silent(BROKEN_PIPE),
+        _ => Failure::new(
+            OWN_FAILURE,
+            format!("cannot write to standard output: {error}"),
+        ),
+    }
+}
+
 /// Whether results are read by a person.
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-fn say(message: &str) {
-    // There is nobody left to tell if this fails.
-    _ = writeln!(std::io::stderr().lock(), "leasehold: {}", masked(message));
+/// Whether colours and bold type are wanted, on a terminal.
+pub(crate) fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Whether a terminal might obey it, or show other text in another order than it is.
@@ -118,7 +140,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// The same JSON, with what JSON allows and a terminal might obey spelt out. It can only be inside strings.
-fn plain_json(json: &str) -> Cow<'_, str> {
+pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
     }

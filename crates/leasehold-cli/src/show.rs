@@ -17,6 +17,16 @@ pub(crate) fn time(at: SystemTime) -> Option<String> {
     Some(format!("{at:.3}"))
 }
 
+/// Wall time for a narrow column: the time of day if it is of this day, else the date; UTC.
+pub(crate) fn short_time(at: SystemTime, now: SystemTime) -> Option<String> {
+    let day = |at| time(at).and_then(|text| text.get(..10).map(str::to_owned));
+    let (then, today) = (day(at)?, day(now)?);
+    match then == today {
+        true => time(at)?.get(11..19).map(|text| format!("{text}Z")),
+        false => Some(then),
+    }
+}
+
 fn ended(ended: &Ended) -> Value {
     json!({
         "how": ended.how.as_str(),

@@ -306,7 +306,7 @@ impl Core {
                 ),
             ));
         }
-        tracing::debug!(%name, index = applied.index, fence, machine_id = ?take.record.body.machine_id, "granted");
+        tracing::debug!(%name, index = applied.index, fence, machine_id = take.record.body.machine_id.as_deref(), "granted");
         Ok(Lease::granted(
             self,
             name,

@@ -99,6 +99,7 @@ impl Candidate<'_> {
             }
         }
         let fence = held.fence();
+        crate::log::began(fence);
         self.context
             .output
             .notice(&format!("{name}: leads, fence {fence}"));

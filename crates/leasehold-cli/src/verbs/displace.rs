@@ -138,9 +138,10 @@ impl Victim {
     }
 
     fn show(&self, context: &Context) {
-        context
-            .output
-            .message(&format!("displacing: {}", show::sentence(&self.status)));
+        context.output.message_about(
+            &format!("displacing: {}", show::sentence(&self.status)),
+            &crate::log::fields(&self.status),
+        );
     }
 
     fn displace(&self, whom: &Whom) -> Displace {

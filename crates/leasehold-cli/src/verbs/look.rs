@@ -7,7 +7,7 @@ use super::Context;
 use crate::args::{Check, Get, List};
 use crate::exit::{Failure, LOST, NOT_HELD};
 use crate::output::is_terminal;
-use crate::show;
+use crate::{show, width};
 
 pub(crate) async fn get(context: &Context, args: Get) -> Result<u8, Failure> {
     let manager = context.open().await?;
@@ -26,7 +26,10 @@ pub(crate) async fn get(context: &Context, args: Get) -> Result<u8, Failure> {
             }
             Ok(0)
         }
-        Some(status) => Err(Failure::answer(NOT_HELD, show::sentence(&status))),
+        Some(status) => {
+            let failure = Failure::answer(NOT_HELD, show::sentence(&status));
+            Err(failure.found(&status))
+        }
         None => Err(Failure::answer(
             NOT_HELD,
             format!("{} is held by nobody: there is no record of it", args.name),
@@ -61,6 +64,9 @@ pub(crate) fn absent(name: &str) -> serde_json::Map<String, Value> {
 }
 
 pub(crate) async fn list(context: &Context, args: List) -> Result<u8, Failure> {
+    if args.watch {
+        return super::watch::list(context, args).await;
+    }
     let manager = context.open().await?;
     let prefix = args.prefix.as_ref().map_or("", |prefix| prefix.as_str());
     let mut listing = manager.list(prefix)?;
@@ -95,14 +101,14 @@ fn aligned(statuses: &[Status]) -> String {
     let mut widths = [0; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(width::of(cell));
         }
     }
     let line = |row: &[String; 7]| {
         let cells: Vec<String> = row
             .iter()
             .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
+            .map(|(cell, columns)| width::filled(cell, columns))
             .collect();
         cells.join("  ").trim_end().to_owned()
     };
@@ -139,8 +145,12 @@ pub(crate) async fn check(context: &Context, args: Check) -> Result<u8, Failure>
         }
         return Ok(0);
     }
-    Err(Failure::answer(
+    let failure = Failure::answer(
         LOST,
         format!("the term of fence {} is over: {sentence}", args.fence),
-    ))
+    );
+    Err(match &status {
+        Some(status) => failure.found(status),
+        None => failure,
+    })
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod acquire;
 pub(crate) mod displace;
+mod live;
 pub(crate) mod look;
 pub(crate) mod plan;
 pub(crate) mod renew;
@@ -84,6 +85,14 @@ pub(crate) async fn obtain(
     wait: Option<Wait>,
     output: Output,
 ) -> Result<LockAttempt, Error> {
+    let attempt = attempt(lock, wait, output).await?;
+    if let LockAttempt::Held(held) = &attempt {
+        crate::log::began(held.fence());
+    }
+    Ok(attempt)
+}
+
+async fn attempt(lock: &Lock, wait: Option<Wait>, output: Output) -> Result<LockAttempt, Error> {
     let Some(wait) = wait else {
         return lock.try_acquire().await;
     };
@@ -109,7 +118,8 @@ pub(crate) async fn obtain(
 /// Somebody else holds it: who, since when, how long still, why; and where that was asked.
 pub(crate) fn busy(manager: &Manager, busy: &Busy, code: u8) -> Failure {
     let holder = show::sentence(busy.status());
-    Failure::answer(code, format!("not acquired: {holder}; {}", reach(manager)))
+    let failure = Failure::answer(code, format!("not acquired: {holder}; {}", reach(manager)));
+    failure.found(busy.status())
 }
 
 /// A term that is over: and who holds the name now, since when, how long still, why.
@@ -117,7 +127,9 @@ pub(crate) async fn lost(manager: &Manager, name: &LeaseName, error: Error) -> F
     let failure = Failure::from(error);
     match failure.code() {
         LOST => match manager.status(name).await {
-            Ok(Some(status)) => failure.and(&format!("; {}", show::sentence(&status))),
+            Ok(Some(status)) => failure
+                .and(&format!("; {}", show::sentence(&status)))
+                .found(&status),
             _ => failure,
         },
         _ => failure,

@@ -64,7 +64,7 @@ fn the_environment_is_untouched_but_for_three_variables() {
             .env("LEASEHOLD_STORE", registry.file())
             .env("ODD", "a\nb=c")
             .env("LEASEHOLD_FENCE", "not a number")
-            .env("LEASEHOLD_PERIOD", "15")
+            .env("LEASEHOLD_PERIOD", "15s")
             .current_dir(registry.folder.path());
         let done = done(command).exits(0);
         let mut lines: Vec<String> = done.out.split_terminator('\0').map(str::to_owned).collect();

@@ -3,6 +3,7 @@
 use leasehold_testkit::servers::{Etcd, EtcdVersion};
 
 use crate::support::{Done, Registry, done, json};
+use crate::terminal::Terminal;
 
 fn line(etcd: &Etcd, line: &str) -> Done {
     let mut command = Registry::new().command(line.split_whitespace());
@@ -44,4 +45,34 @@ fn old_servers_are_warned_of() {
         let warned = told.err.contains("bugs that can let two lessees believe");
         assert_eq!(warned, version != EtcdVersion::V3_7, "{version}: {told:?}");
     }
+}
+
+/// It says that what it shows may be old, counts down meanwhile, and says so no more although nothing has changed.
+#[test]
+fn a_table_says_when_the_registry_does_not_answer_and_when_it_does_again() {
+    let mut etcd = Etcd::start(EtcdVersion::V3_7);
+    line(&etcd, "acquire x --period 1h --machine-id h").exits(0);
+    let store = format!("LEASEHOLD_STORE=etcd://{}/team", etcd.address());
+    let terminal = Terminal::new(&Registry::new(), &[&store]);
+    terminal.leasehold("watch x");
+    let is_well = |lines: &[String]| {
+        lines[1].starts_with("x     h ") && lines[2..].iter().all(String::is_empty)
+    };
+    terminal.until("a table", is_well);
+    etcd.kill();
+    // A watch reads twice a minute where it has nothing to read for.
+    let killed = std::time::Instant::now();
+    let lines = loop {
+        let lines = terminal.lines();
+        if lines[2].starts_with("trying again: ") {
+            break lines;
+        }
+        assert!(killed.elapsed().as_secs() < 60, "{lines:?}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    terminal.until("counted down", |now| {
+        now[1] != lines[1] && now[1].starts_with("x ")
+    });
+    etcd.restart();
+    terminal.until("well again", is_well);
 }

@@ -13,11 +13,18 @@ mod child;
 mod cluster;
 mod lead;
 mod loss;
+mod messages;
 mod outlive;
+
 mod plan;
+mod schemas;
 mod scripts;
+mod settings;
 mod signals;
 mod stuck;
 mod support;
+mod tables;
 mod takeover;
+
+mod terminal;
 mod tree;
