@@ -48,6 +48,8 @@ Examples:
     leasehold get deploy --json
   Which outages a period survives, and what it costs:
     leasehold plan --period 30s --leases 1000
+  Whether a registry is well, and what to mend:
+    leasehold doctor
 ";
 
 fn after_long_help() -> String {
@@ -159,10 +161,16 @@ pub(crate) enum Verb {
     List(List),
     /// Tell of every change, until interrupted
     Watch(Watch),
+    /// Wait until a lease is free, held, or another one's
+    Wait(crate::verbs::wait::Wait),
     /// Check whether the term of a fence still stands
     Check(Check),
     /// Show what a period comes to: outages, take-overs, requests
     Plan(Plan),
+    /// Check a registry: settings, clocks, permissions, latency, the contract
+    Doctor(crate::verbs::doctor::Doctor),
+    /// Print the script by which a shell completes leasehold's words
+    Completions(crate::verbs::completions::Completions),
 }
 
 /// What a lessee says about itself.
@@ -578,7 +586,7 @@ fn price(text: &str) -> Result<f64, String> {
     }
 }
 
-fn name(text: &str) -> leasehold::Result<LeaseName> {
+pub(crate) fn name(text: &str) -> leasehold::Result<LeaseName> {
     LeaseName::new(text)
 }
 

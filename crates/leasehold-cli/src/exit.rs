@@ -40,7 +40,7 @@ Exit status:
   77       permission denied
   78       configuration: no usable store, or none that reaches far enough
   124      run: the command ran into --time-limit
-  125      leasehold itself failed
+  125      leasehold itself failed; doctor: the registry breaks the contract
   126      run: the command cannot be executed
   127      run: the command was not found
   128+n    signal n ended the command, or leasehold while it waited

@@ -4,6 +4,8 @@
 mod args;
 mod duration;
 mod exit;
+#[cfg(test)]
+mod generated;
 #[cfg(target_os = "linux")]
 mod guardian;
 mod log;
@@ -131,8 +133,13 @@ fn task(context: &Context, verb: Verb) -> Task<'_> {
         Verb::Break(args) => Box::pin(verbs::displace::break_term(context, args)),
         Verb::Get(args) => Box::pin(verbs::look::get(context, args)),
         Verb::List(args) => Box::pin(verbs::look::list(context, args)),
+        Verb::Wait(args) => Box::pin(verbs::wait::wait(context, args)),
         Verb::Check(args) => Box::pin(verbs::look::check(context, args)),
         Verb::Plan(args) => Box::pin(verbs::plan::plan(context, args)),
+        Verb::Completions(args) => {
+            Box::pin(async move { verbs::completions::completions(context, &args) })
+        }
+        Verb::Doctor(args) => Box::pin(verbs::doctor::doctor(context, args)),
         Verb::Watch(args) => Box::pin(verbs::watch::watch(context, args)),
     }
 }

@@ -25,6 +25,11 @@ impl Output {
         self.verbose
     }
 
+    /// Whether only failures are to be told.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Something that only people who look on want to know: told on a terminal, or when asked for.
     pub(crate) fn notice(self, message: &str) {
         if !self.quiet && (self.verbose || std::io::stderr().is_terminal()) {

@@ -8,9 +8,11 @@ use leasehold::{ErrorKind, Manager, Reach};
 use crate::exit::{CONFIGURATION, Failure};
 
 /// The registry that was chosen.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     url: String,
+    /// Who named it.
+    by: &'static str,
     /// Nobody named it: it is the default file.
     by_default: bool,
 }
@@ -42,6 +44,7 @@ impl Surroundings {
             (None, None) => {
                 return Ok(Choice {
                     url: url_of(&self.default_file()?)?,
+                    by: "the default",
                     by_default: true,
                 });
             }
@@ -58,6 +61,7 @@ impl Surroundings {
         };
         Ok(Choice {
             url,
+            by,
             by_default: false,
         })
     }
@@ -111,6 +115,16 @@ fn url_of(path: &Path) -> Result<String, Failure> {
 }
 
 impl Choice {
+    /// The store's URL, which may have a password in it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Who named it: the option, the variable, the default.
+    pub(crate) fn by(&self) -> &'static str {
+        self.by
+    }
+
     /// Refuses the default file in a container: each container would have a registry of its own, and each would run
     /// the command.
     pub(crate) fn shared(

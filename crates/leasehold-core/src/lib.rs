@@ -40,6 +40,7 @@ mod request;
 mod rounds;
 #[cfg(all(test, leasehold_shuttle))]
 mod schedules;
+mod server;
 mod shutdown;
 mod signals;
 mod slot;
@@ -75,6 +76,7 @@ pub use record::{
 };
 pub use register::MemoryRegister;
 pub use request::{Attempt, Busy, Changes, Displace, Request};
+pub use server::Server;
 pub use signals::Signals;
 pub use slot::Skipped;
 pub use status::{Listing, Status};

@@ -25,6 +25,7 @@ use crate::names::Names;
 use crate::record::{Ended, Ran};
 use crate::release::Dropped;
 use crate::request::{Attempt, Displace, Request};
+use crate::server::Server;
 use crate::shutdown::Phase;
 use crate::status::{Listing, Status, shown};
 use crate::store::{Page, Scope, Seen, Store};
@@ -307,6 +308,13 @@ impl Manager {
     #[must_use]
     pub fn location(&self) -> String {
         self.core.store.location()
+    }
+
+    /// The program that keeps the registry, its version and what is known to be wrong with it; none where the store
+    /// knows of none.
+    #[must_use]
+    pub fn server(&self) -> Option<Server> {
+        self.core.store.server()
     }
 
     /// The door to time that this manager uses.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::mutants::{Mutant, mutant};
 use crate::name::{LeaseName, Prefix};
 use crate::record::{AttemptId, Record};
+use crate::server::Server;
 use crate::time::BootInstant;
 
 /// A registry of leases.
@@ -41,6 +42,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Where the registry is, for messages; never with credentials.
     fn location(&self) -> String;
+
+    /// The program that keeps the registry, where it is one that has versions.
+    fn server(&self) -> Option<Server> {
+        None
+    }
 
     /// The record of a name, tombstones and expired records included.
     fn get<'a>(

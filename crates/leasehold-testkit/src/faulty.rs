@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal};
 use leasehold_core::{
-    BootInstant, Capabilities, Door, Drift, Error, ErrorKind, LeaseName, Prefix, Result, Store,
+    BootInstant, Capabilities, Door, Drift, Error, ErrorKind, LeaseName, Prefix, Result, Server,
+    Store,
 };
 
 use crate::chance::Chance;
@@ -343,6 +344,10 @@ impl Store for Faulty {
 
     fn connected(&self) -> Capabilities {
         self.claims(self.inner.connected())
+    }
+
+    fn server(&self) -> Option<Server> {
+        self.inner.server()
     }
 
     fn location(&self) -> String {

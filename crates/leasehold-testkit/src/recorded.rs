@@ -12,7 +12,9 @@ use futures_util::stream::BoxStream;
 use leasehold_core::store::{
     Believe, Change, Expect, Outcome as Told, Page, Reopen, Scope, Seen, Signal, Store, Take,
 };
-use leasehold_core::{AttemptId, BootInstant, Capabilities, EndedHow, LeaseName, Prefix, Result};
+use leasehold_core::{
+    AttemptId, BootInstant, Capabilities, EndedHow, LeaseName, Prefix, Result, Server,
+};
 
 use crate::history::{
     Attempt, Found, Kind, Name, Operation, Outcome, Pending, Recorder, Returned, Standing, State,
@@ -370,6 +372,10 @@ impl Store for Recorded {
 
     fn connected(&self) -> Capabilities {
         self.inner.connected()
+    }
+
+    fn server(&self) -> Option<Server> {
+        self.inner.server()
     }
 
     fn location(&self) -> String {

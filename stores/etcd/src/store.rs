@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal};
 use leasehold_core::{
     BootInstant, Capabilities, Delivery, Door, Drift, ExpiryClock, LeaseName, Loss, MAX_PERIOD,
-    Prefix, Reach, Result, Signals, Store,
+    Prefix, Reach, Result, Server, Signals, Store,
 };
 
 use crate::api::{Api, Entry, Failed, LeaseId, Range, Ranged};
@@ -29,6 +29,8 @@ pub(crate) const BATCH: usize = 100;
 pub struct EtcdStore {
     pub(crate) client: Arc<Client>,
     location: String,
+    /// The member that was asked when the store was opened.
+    pub(crate) server: Option<Server>,
 }
 
 /// What the store's tasks share.
@@ -83,6 +85,7 @@ impl EtcdStore {
         capabilities.batch = BATCH;
         Self {
             location,
+            server: None,
             client: Arc::new(Client {
                 api,
                 door,
@@ -284,6 +287,10 @@ impl Store for EtcdStore {
 
     fn location(&self) -> String {
         self.location.clone()
+    }
+
+    fn server(&self) -> Option<Server> {
+        self.server.clone()
     }
 
     fn get<'a>(

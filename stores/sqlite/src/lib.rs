@@ -4,6 +4,7 @@ pub mod fence;
 
 mod config;
 mod fault;
+mod library;
 mod machine;
 mod row;
 mod schema;

@@ -13,12 +13,13 @@ use futures_util::stream::BoxStream;
 use leasehold_core::store::{Change, Outcome, Page, Scope, Seen, Signal};
 use leasehold_core::{
     BootInstant, Capabilities, Delivery, Door, Error, ErrorKind, LeaseName, Prefix, Reach, Result,
-    Signals, Store,
+    Server, Signals, Store,
 };
 use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::fault::{Failure, Fault};
+use crate::library::library;
 use crate::machine::{self, Identity, identity};
 use crate::schema::{Setup, connect};
 use crate::transact::Db;
@@ -374,6 +375,10 @@ impl Store for SqliteStore {
 
     fn location(&self) -> String {
         format!("sqlite://{}", self.0.0.path.display())
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(library(rusqlite::version(), rusqlite::version_number()))
     }
 
     fn get<'a>(

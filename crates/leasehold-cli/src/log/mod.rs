@@ -103,6 +103,7 @@ fn name_of(verb: &Verb) -> Option<&str> {
         Verb::Break(args) => &args.name,
         Verb::Get(args) => &args.name,
         Verb::Check(args) => &args.name,
+        Verb::Wait(args) => &args.name,
         Verb::Watch(args) => args.name.as_ref()?,
         _ => return None,
     };

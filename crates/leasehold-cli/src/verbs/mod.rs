@@ -1,11 +1,14 @@
 //! The verbs for scripts.
 
 pub(crate) mod acquire;
+pub(crate) mod completions;
 pub(crate) mod displace;
+pub(crate) mod doctor;
 mod live;
 pub(crate) mod look;
 pub(crate) mod plan;
 pub(crate) mod renew;
+pub(crate) mod wait;
 pub(crate) mod watch;
 
 use std::cell::OnceCell;

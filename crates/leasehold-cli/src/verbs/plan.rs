@@ -184,12 +184,12 @@ fn object(timing: &Timing, args: &Plan) -> Value {
 }
 
 /// A bound from below: rounded down.
-fn least(length: Duration) -> String {
+pub(crate) fn least(length: Duration) -> String {
     shown(length.as_millis())
 }
 
 /// A bound from above: rounded up.
-fn most(length: Duration) -> String {
+pub(crate) fn most(length: Duration) -> String {
     shown(length.as_nanos().div_ceil(1_000_000))
 }
 

@@ -1,16 +1,23 @@
 //! The same words with an etcd cluster as the registry.
 
+use std::process::Command;
+use std::time::Duration;
+
 use leasehold_testkit::servers::{Etcd, EtcdVersion};
 
-use crate::support::{Done, Registry, done, json};
+use crate::support::{Done, Registry, Running, done, json};
 use crate::terminal::Terminal;
 
-fn line(etcd: &Etcd, line: &str) -> Done {
+fn command(etcd: &Etcd, line: &str) -> Command {
     let mut command = Registry::new().command(line.split_whitespace());
     command
         .env("LEASEHOLD_STORE", format!("etcd://{}/team", etcd.address()))
         .current_dir("/");
-    done(command)
+    command
+}
+
+fn line(etcd: &Etcd, words: &str) -> Done {
+    done(command(etcd, words))
 }
 
 #[test]
@@ -75,4 +82,30 @@ fn a_table_says_when_the_registry_does_not_answer_and_when_it_does_again() {
     });
     etcd.restart();
     terminal.until("well again", is_well);
+}
+
+/// A registry that goes away while somebody waits is told once, and the wait goes on.
+#[test]
+fn a_wait_outlives_an_outage() {
+    let mut etcd = Etcd::start(EtcdVersion::V3_7);
+    line(&etcd, "acquire jobs/x --period 4s").exits(0);
+    let waiter = |words: &str| Running::start(command(&etcd, words));
+    let (patient, hasty) = (
+        waiter("wait jobs/x --until changed"),
+        waiter("wait jobs/x --timeout 3s"),
+    );
+    std::thread::sleep(Duration::from_secs(1));
+    etcd.kill();
+    hasty
+        .done()
+        .exits(69)
+        .says(&["waited 3s until jobs/x is free, and then: "]);
+    // The end of the term is looked for in vain several times.
+    std::thread::sleep(Duration::from_secs(3));
+    etcd.restart();
+    etcd.wait_healthy();
+    let done = patient.done().exits(0);
+    assert_eq!(done.err.matches("trying again").count(), 1, "{done:?}");
+    assert_eq!(done.err.matches("answers again").count(), 1, "{done:?}");
+    assert!(done.out.contains("held by nobody"), "{done:?}");
 }

@@ -11,11 +11,14 @@
 mod child;
 #[cfg(feature = "etcd")]
 mod cluster;
+mod completions;
+mod doctor;
+#[cfg(feature = "etcd")]
+mod doctor_etcd;
 mod lead;
 mod loss;
 mod messages;
 mod outlive;
-
 mod plan;
 mod schemas;
 mod scripts;
@@ -25,6 +28,6 @@ mod stuck;
 mod support;
 mod tables;
 mod takeover;
-
 mod terminal;
 mod tree;
+mod wait;

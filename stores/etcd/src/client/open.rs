@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use leasehold_core::{Door, Drift, ErrorKind, Result};
+use leasehold_core::{Door, Drift, ErrorKind, Result, Server};
 
 use super::identity::Proof;
 use super::wire::{Nothing, StatusResponse};
@@ -32,7 +32,8 @@ impl EtcdStore {
     /// within ten seconds.
     pub async fn connect(config: Config, door: Arc<dyn Door>) -> Result<Self> {
         let client = EtcdClient::new(config.clone(), door.clone())?;
-        let least = client.probe(&door).await.map_err(|failed| failed.error())?;
+        let probed = client.probe(&door).await;
+        let (least, server) = probed.map_err(|failed| failed.error())?;
         let cluster = Cluster {
             location: config.location(),
             prefix: config.prefix,
@@ -40,13 +41,15 @@ impl EtcdStore {
             // Members and clients have clocks that daemons may slew.
             drift: Drift::Unknown,
         };
-        Ok(Self::new(Arc::new(client), door, cluster))
+        let mut store = Self::new(Arc::new(client), door, cluster);
+        store.server = Some(server);
+        Ok(store)
     }
 }
 
 impl EtcdClient {
-    /// What the shortest native lease is. Warns of a version with known bugs.
-    async fn probe(&self, door: &Arc<dyn Door>) -> Result<Duration, Failed> {
+    /// What the shortest native lease is, and what grants it. Warns of a version with known bugs.
+    async fn probe(&self, door: &Arc<dyn Door>) -> Result<(Duration, Server), Failed> {
         let until = door.now().plus(OPEN);
         let (status, granted) = loop {
             let now = door.now();
@@ -71,14 +74,23 @@ impl EtcdClient {
             door.sleep_until(now.plus(PAUSE)).await;
         };
         let (status, granted): (StatusResponse, _) = (status?, granted?);
-        if !sound(&status.version) {
-            tracing::warn!(
-                version = status.version,
-                "this etcd has bugs that can let two lessees believe: 3.4.42, 3.5.28, 3.6.9 or later is needed"
-            );
+        let server = server(status.version);
+        if let Some(flaw) = server.flaw {
+            tracing::warn!(version = server.version, "this etcd {flaw}");
         }
-        Ok(granted.ttl)
+        Ok((granted.ttl, server))
     }
+}
+
+fn server(version: String) -> Server {
+    let is_sound = sound(&version);
+    let server = Server::new("etcd", version);
+    if is_sound {
+        return server;
+    }
+    server.flawed(
+        "has bugs that can let two lessees believe: 3.4.42, 3.5.28, 3.6.9 or later is needed",
+    )
 }
 
 /// Whether a version is known to have none of the bugs that break the contract.
