@@ -229,7 +229,8 @@ impl Client {
                     let unknown = self.not_known(&plan, error.duplicate());
                     let plan = self.table().ask(take, self.door.now());
                     match self.alone(plan, until).await {
-                        Outcome::NotApplied(_) => unknown,
+                        // Nor was it refused, if something else stands there by now.
+                        Outcome::NotApplied(_) | Outcome::Refused { .. } => unknown,
                         outcome => outcome,
                     }
                 }

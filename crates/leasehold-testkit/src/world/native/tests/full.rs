@@ -1,8 +1,11 @@
 //! A registry without space: what it refuses it may have done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_core::{Displace, ErrorKind};
+use futures_util::future::join;
+use leasehold_core::store::{Believe, Change, Expect, Outcome, Store, Take};
+use leasehold_core::{AttemptId, Body, Displace, ErrorKind, LeaseName, Record, Request};
 
 use super::{Mishap, PERIOD, SECOND, World, take};
 
@@ -46,6 +49,50 @@ fn what_was_done_is_found_out_later() {
         assert!(lease.index() > index && lease.deadline() > deadline);
         other.release().await.unwrap();
         lease.release().await.unwrap();
+    });
+}
+
+/// What was done, and replaced before the question came by which that is found out, was no refusal.
+#[test]
+fn what_was_done_and_is_replaced_is_not_refused() {
+    let world = World::new();
+    world.sim.block_on(async {
+        world.txns(&[Mishap::FullAndDone, Mishap::Late]);
+        let name = LeaseName::new("x").unwrap();
+        let attempt = AttemptId([7; 16]);
+        let body = Body {
+            machine_id: Some("a".into()),
+            needs: 1,
+            ..Body::default()
+        };
+        let change = Change::Take(Take {
+            name: name.clone(),
+            attempt,
+            expect: Expect::Vacant(None),
+            record: Record {
+                period: Some(PERIOD),
+                ..Record::new(Arc::new(body), attempt)
+            },
+            same_body: false,
+            believe: Believe::Now,
+            durable: false,
+            hold: PERIOD,
+        });
+        let until = world.door.now().plus(PERIOD / 2);
+        let applied = world.store.apply(vec![change], until);
+        let replaced = async {
+            world.sleep(SECOND / 2).await;
+            let done = world.b.status(&name).await.unwrap().unwrap();
+            assert_eq!(done.machine_id(), Some("a"));
+            let displaced = Displace::index(done.index()).assume_dead("test");
+            let thief = world.b.steal(Request::new("x", PERIOD), displaced).await;
+            assert!(thief.unwrap().is_current());
+        };
+        let (outcomes, ()) = join(applied, replaced).await;
+        assert!(
+            matches!(outcomes[..], [Outcome::Unknown(_)]),
+            "{outcomes:?}"
+        );
     });
 }
 

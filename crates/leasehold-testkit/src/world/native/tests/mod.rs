@@ -45,6 +45,8 @@ enum Mishap {
     FullAndDone,
     /// It is refused for want of space.
     Full,
+    /// It is done a second later.
+    Late,
     /// A keep-alive is answered by a leader of the first term, without effect.
     OldTerm,
     /// A keep-alive is answered by a server that tells no term, without effect.
@@ -109,6 +111,11 @@ impl Scripted {
                 Err(full())
             }
             Mishap::Full => Err(full()),
+            Mishap::Late => {
+                let later = self.straight.door.now().plus(SECOND);
+                self.straight.door.sleep_until(later).await;
+                call.await
+            }
             Mishap::NotSent => Err(Failed::unreached()),
             Mishap::Lose => silent.await,
             Mishap::LoseReply => {
@@ -203,6 +210,8 @@ struct World {
     door: Arc<dyn Door>,
     server: Arc<Server>,
     way: Arc<Scripted>,
+    /// Of the first client.
+    store: Arc<EtcdStore>,
     a: Manager,
     /// By the same client as the first.
     twin: Manager,
@@ -233,6 +242,7 @@ impl World {
             a: manager(&a, "a"),
             twin: manager(&a, "twin"),
             b: manager(&b, "b"),
+            store: a,
             way,
             server,
             door,
