@@ -10,6 +10,7 @@ mod generated;
 mod guardian;
 mod log;
 mod output;
+mod progress;
 #[cfg_attr(not(target_os = "linux"), path = "run/elsewhere.rs")]
 mod run;
 mod screen;

@@ -78,8 +78,15 @@ impl Tree {
     }
 
     /// Passes a signal on: to the command's group where it has one, else to the command; to all that is left once the command
-    /// itself has ended.
+    /// itself has ended. One that asks for the end continues what is stopped, which would not hear it.
     pub(super) fn forward(&self, signal: Signal) {
+        self.signal(signal);
+        if [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP].contains(&signal) {
+            self.signal(Signal::CONT);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
         if self.ended {
             return self.signal_all(signal);
         }

@@ -88,7 +88,7 @@ pub(crate) fn set_format(format: LogFormat) {
     _ = FORMAT.set(format);
 }
 
-fn is_json() -> bool {
+pub(crate) fn is_json() -> bool {
     FORMAT.get() == Some(&LogFormat::Json)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leasehold::BootInstant;
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 
 use super::guard::{Guard, reap};
 use super::notify::Notify;
@@ -294,11 +294,9 @@ impl Attend<'_> {
                     guard.continue_group();
                 }
             }
-            _ if came.from_terminal && guard.hears_the_terminal() => {
-                if known.stopped {
-                    guard.continue_group();
-                }
-            }
+            SIGWINCH if came.from_terminal && guard.hears_the_terminal() => {}
+            // A key that ends it ends also what is stopped.
+            _ if came.from_terminal && guard.hears_the_terminal() => guard.continue_group(),
             number => guard.tell(&Order::Signal(number)),
         }
     }

@@ -145,19 +145,23 @@ async fn acquire(
         lock = lock.once_per(period);
     }
     let attempt = {
-        let attempt = std::pin::pin!(obtain(&lock, args.wait, context.output));
+        let attempt = std::pin::pin!(obtain(manager, &lock, args.wait, context.output));
         let signal = std::pin::pin!(signals.ended());
         match select(attempt, signal).await {
-            Either::Left((attempt, _)) => attempt,
-            Either::Right((signal, _)) => {
-                return Ok(Err(interrupted(
-                    context,
-                    manager,
-                    args.name.as_str(),
-                    signal.number,
-                )
-                .await));
-            }
+            Either::Left((attempt, _)) => Either::Left(attempt),
+            Either::Right((signal, _)) => Either::Right(signal.number),
+        }
+    };
+    let attempt = match attempt {
+        Either::Left(attempt) => attempt,
+        Either::Right(signal) => {
+            return Ok(Err(interrupted(
+                context,
+                manager,
+                args.name.as_str(),
+                signal,
+            )
+            .await));
         }
     };
     let held = match attempt {

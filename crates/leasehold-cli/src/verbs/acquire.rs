@@ -13,7 +13,7 @@ use crate::{show, verbs};
 pub(crate) async fn acquire(context: &Context, args: Acquire) -> Result<u8, Failure> {
     let manager = context.open_for(&args.lessee).await?;
     let lock = args.lessee.lock(&manager, args.name.as_str(), args.period);
-    let attempt = obtain(&lock, args.wait, context.output)
+    let attempt = obtain(&manager, &lock, args.wait, context.output)
         .await
         .map_err(|error| not_acquired(&manager, error))?;
     let held = match attempt {

@@ -15,12 +15,14 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use leasehold::{Busy, Error, LeaseName, Lock, LockAttempt, Manager};
 
 use crate::args::Lessee;
 use crate::duration::{Wait, human};
 use crate::exit::{Failure, LOST, USAGE};
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::show;
 use crate::store::{Surroundings, container, reach};
 
@@ -84,37 +86,57 @@ impl Lessee {
 
 /// Waits for a lock as long as was said; at first only tries.
 pub(crate) async fn obtain(
+    manager: &Manager,
     lock: &Lock,
     wait: Option<Wait>,
     output: Output,
 ) -> Result<LockAttempt, Error> {
-    let attempt = attempt(lock, wait, output).await?;
+    let attempt = attempt(manager, lock, wait, output).await?;
     if let LockAttempt::Held(held) = &attempt {
         crate::log::began(held.fence());
     }
     Ok(attempt)
 }
 
-async fn attempt(lock: &Lock, wait: Option<Wait>, output: Output) -> Result<LockAttempt, Error> {
+async fn attempt(
+    manager: &Manager,
+    lock: &Lock,
+    wait: Option<Wait>,
+    output: Output,
+) -> Result<LockAttempt, Error> {
     let Some(wait) = wait else {
         return lock.try_acquire().await;
     };
+    let mut progress = None;
     if let Ok(attempt) = lock.try_acquire().await {
         let LockAttempt::Busy(busy) = &attempt else {
             return Ok(attempt);
         };
-        let how_long = match wait {
-            Wait::For(limit) => human(limit),
-            Wait::Forever => "as long as it takes".into(),
+        let (limit, how_long) = match wait {
+            Wait::For(limit) => (Some(limit), human(limit)),
+            Wait::Forever => (None, "as long as it takes".into()),
         };
-        output.notice(&format!(
-            "waiting ({how_long}): {}",
-            show::sentence(busy.status())
-        ));
+        progress = Progress::on_terminal(manager, busy.status(), limit, output);
+        if progress.is_none() {
+            let holder = show::sentence(busy.status());
+            output.notice(&format!("waiting ({how_long}): {holder}"));
+        }
     }
-    match wait {
-        Wait::For(limit) => lock.acquire_within(limit).await,
-        Wait::Forever => lock.acquire().await.map(LockAttempt::Held),
+    let obtained = async {
+        match wait {
+            Wait::For(limit) => lock.acquire_within(limit).await,
+            Wait::Forever => lock.acquire().await.map(LockAttempt::Held),
+        }
+    };
+    let shown = async {
+        match progress {
+            Some(progress) => match progress.show().await {},
+            None => std::future::pending().await,
+        }
+    };
+    match select(std::pin::pin!(obtained), std::pin::pin!(shown)).await {
+        Either::Left((attempt, _)) => attempt,
+        Either::Right((attempt, _)) => attempt,
     }
 }
 

@@ -15,6 +15,7 @@ mod completions;
 mod doctor;
 #[cfg(feature = "etcd")]
 mod doctor_etcd;
+mod jobs;
 mod lead;
 mod loss;
 mod messages;
