@@ -1,6 +1,5 @@
 # Sourced by scripts/examples: builds the command as the image does, but for the profile: $leasehold.
 
-dockerfile=examples/container/Dockerfile
 build=$(sed -n 's/^RUN //p' "$dockerfile")
 [[ $build == *' --release '* ]] || fail "$dockerfile: no release is built"
 # Optimising changes nothing of what is checked here.
