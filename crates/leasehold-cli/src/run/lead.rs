@@ -59,7 +59,24 @@ struct Candidate<'a> {
 impl Candidate<'_> {
     fn tell(&self, message: &str) {
         if let Some(starter) = &self.starter {
-            starter.pass_on(message);
+            starter.tell(message);
+        }
+    }
+
+    /// Tells a starter that wants to hear of it that this candidate is alive, for as long as there is no command to do so.
+    async fn alive(&self) -> std::convert::Infallible {
+        let interval = std::env::var("WATCHDOG_USEC").ok();
+        let interval = interval
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_micros);
+        let Some(interval) = interval.filter(|_| self.starter.is_some()) else {
+            return std::future::pending().await;
+        };
+        let door = self.manager.door();
+        loop {
+            self.tell("WATCHDOG=1");
+            door.sleep_until(door.now().plus((interval / 2).max(PAUSE)))
+                .await;
         }
     }
 
@@ -126,7 +143,12 @@ impl Candidate<'_> {
         let elected = {
             let campaign = std::pin::pin!(election.campaign());
             let signal = std::pin::pin!(signals.ended());
-            match select(campaign, signal).await {
+            let waiting = select(campaign, signal);
+            let waited = match select(waiting, std::pin::pin!(self.alive())).await {
+                Either::Left((waited, _)) => waited,
+                Either::Right((never, _)) => match never {},
+            };
+            match waited {
                 Either::Left((elected, _)) => elected,
                 Either::Right((signal, _)) => {
                     let name = self.args.name.as_str();
@@ -143,6 +165,9 @@ impl Candidate<'_> {
     /// Releases, and decides whether to campaign again.
     async fn after(&self, held: Held, ending: &Ending) -> Result<Option<u8>, Failure> {
         let asked = ending.asked;
+        if asked {
+            self.tell("STOPPING=1");
+        }
         match finish(self.context, held, ending).await {
             _ if asked => Ok(Some(0)),
             Err(failure) if failure.code() == LOST && ending.left.is_none() => {

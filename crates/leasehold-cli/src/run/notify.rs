@@ -96,16 +96,24 @@ impl Outer {
         Ok(Some(Self { socket, address }))
     }
 
-    /// What our starter may know: of the command's process it must not hear as of its own.
-    pub(super) fn pass_on(&self, message: &str) {
+    /// Tells it something of this process.
+    pub(super) fn tell(&self, message: &str) {
+        _ = self.socket.send_to_addr(message.as_bytes(), &self.address);
+    }
+
+    /// What our starter may know: not what means the command's process and would be taken to mean this one.
+    fn pass_on(&self, message: &str) {
         let wanted = |line: &&str| {
-            !line.starts_with("MAINPID") && !line.starts_with("FD") && !line.starts_with("BARRIER")
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            let of_the_process = key.starts_with("MAINPID") || key.starts_with("FD");
+            let of_the_service = ["STOPPING", "RELOADING", "BARRIER", "WATCHDOG_USEC"];
+            !of_the_process
+                && !of_the_service.contains(&key)
+                && (key, value) != ("WATCHDOG", "trigger")
         };
         let lines: Vec<&str> = message.lines().filter(wanted).collect();
         if !lines.is_empty() {
-            _ = self
-                .socket
-                .send_to_addr(lines.join("\n").as_bytes(), &self.address);
+            self.tell(&lines.join("\n"));
         }
     }
 }

@@ -103,7 +103,7 @@ fn a_service_manager_is_told() {
         .unwrap();
     let script = "python3 -c \"import os, socket; a = os.environ['NOTIFY_SOCKET']; \
         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
-        s.sendto(b'STATUS=busy\\nMAINPID=1\\nEXTEND_TIMEOUT_USEC=5', '\\0' + a[1:] if a[0] == '@' else a)\"; exec sleep 60";
+        s.sendto(b'STATUS=busy\\nMAINPID=1\\nEXTEND_TIMEOUT_USEC=5\\nSTOPPING=1\\nWATCHDOG=1', '\\0' + a[1:] if a[0] == '@' else a)\"; exec sleep 60";
     let mut command = registry.script("lead x", script);
     command.env("NOTIFY_SOCKET", registry.path("notify"));
     let leader = crate::support::Running::start(command);
@@ -122,7 +122,34 @@ fn a_service_manager_is_told() {
             .iter()
             .any(|message| message.starts_with("STATUS=leads x, fence "))
     );
-    assert_eq!(heard.last().unwrap(), "STATUS=busy\nEXTEND_TIMEOUT_USEC=5");
+    assert_eq!(
+        heard.last().unwrap(),
+        "STATUS=busy\nEXTEND_TIMEOUT_USEC=5\nWATCHDOG=1"
+    );
     leader.signal(Signal::TERM);
     leader.done().exits(0);
+}
+
+/// A service manager's watchdog is fed while a candidate waits, as no command is there to do it.
+#[test]
+fn a_waiting_candidate_is_alive() {
+    let registry = Registry::new();
+    registry.line("acquire x --period 1m").exits(0);
+    let socket = UnixDatagram::bind(registry.path("notify")).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut command = registry.script("lead x", SCRIPT);
+    command
+        .env("NOTIFY_SOCKET", registry.path("notify"))
+        .env("WATCHDOG_USEC", "400000");
+    let candidate = crate::support::Running::start(command);
+    let mut buffer = [0; 1000];
+    let mut fed = 0;
+    while fed < 3 {
+        let length = socket.recv(&mut buffer).unwrap();
+        fed += usize::from(&buffer[..length] == b"WATCHDOG=1");
+    }
+    candidate.signal(Signal::TERM);
+    candidate.done().exits(0);
 }
