@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,10 +139,13 @@ impl Drop for Holder {
     }
 }
 
-/// So many runs of a case at once.
+fn count() -> usize {
+    std::env::var("LEASEHOLD_RUNS").map_or(5, |runs| runs.parse().unwrap())
+}
+
+/// So many runs of a case, five at once.
 fn runs(case: impl Fn() + Sync) {
-    let runs = std::env::var("LEASEHOLD_RUNS").map_or(5, |runs| runs.parse::<usize>().unwrap());
-    for batch in (0..runs).collect::<Vec<_>>().chunks(5) {
+    for batch in (0..count()).collect::<Vec<_>>().chunks(5) {
         std::thread::scope(|scope| {
             for _ in batch {
                 scope.spawn(&case);
@@ -153,9 +157,9 @@ fn runs(case: impl Fn() + Sync) {
 /// One server for all runs of a case.
 fn on_etcd(case: impl Fn(&Etcd, String) + Sync) {
     let etcd = Etcd::start(EtcdVersion::V3_7);
-    let number = std::sync::atomic::AtomicUsize::new(0);
+    let number = AtomicUsize::new(0);
     runs(|| {
-        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = number.fetch_add(1, Ordering::Relaxed);
         case(&etcd, format!("etcd://{}/run{number}", etcd.address()));
     });
 }
@@ -263,7 +267,7 @@ fn without_a_registry_all_of_the_command_is_dead_before_the_deadline() {
 fn cut_off_from_etcd_all_of_the_command_is_dead_before_the_deadline() {
     let _alone = alone();
     let mut etcd = Etcd::start(EtcdVersion::V3_7);
-    let holders: Vec<Holder> = (0..3)
+    let holders: Vec<Holder> = (0..count())
         .map(|run| {
             Holder::start(
                 "ignore",
@@ -324,17 +328,19 @@ fn a_stopped_guardian_does_not_keep_a_command_at_work_after_the_deadline() {
 #[test]
 fn of_a_killed_wrapper_and_guardian_only_the_background_escapes() {
     let _alone = alone();
-    let holder = Holder::start("obey", None);
-    kill_process(holder.wrapper, Signal::STOP).unwrap();
-    kill_process(holder.guardian, Signal::KILL).unwrap();
-    kill_process(holder.wrapper, Signal::KILL).unwrap();
-    let [command, background @ ..] = holder.pids();
-    eventually("dead", || !is_at_work(command));
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(
-        background.into_iter().all(is_at_work),
-        "documented as escaping"
-    );
+    runs(|| {
+        let holder = Holder::start("obey", None);
+        kill_process(holder.wrapper, Signal::STOP).unwrap();
+        kill_process(holder.guardian, Signal::KILL).unwrap();
+        kill_process(holder.wrapper, Signal::KILL).unwrap();
+        let [command, background @ ..] = holder.pids();
+        eventually("dead", || !is_at_work(command));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(
+            background.into_iter().all(is_at_work),
+            "documented as escaping"
+        );
+    });
 }
 
 /// A cgroup of the test's own.
@@ -348,7 +354,10 @@ impl Cgroup {
             .find(|line| line.contains(" - cgroup2 "))
             .unwrap();
         let root = root.split(' ').nth(4).unwrap();
-        let path = Path::new(root).join(format!("leasehold-test-{name}-{}", std::process::id()));
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("leasehold-test-{name}-{}-{number}", std::process::id());
+        let path = Path::new(root).join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -396,33 +405,35 @@ impl Drop for Cgroup {
 #[test]
 fn what_was_frozen_past_its_deadline_is_killed_when_it_goes_on() {
     let _alone = alone();
-    let cgroup = Cgroup::new("frozen");
-    let holder = Holder::start_by("ignore", None, |_, command| cgroup.enter(&command));
-    std::thread::sleep(at_random());
-    cgroup.write("cgroup.freeze", "1");
-    std::thread::sleep(Duration::from_secs(4));
-    let frozen = now();
-    let next = holder.next().done().exits(0);
-    let begun: i64 = next.out.trim().parse().unwrap();
-    assert!(
-        holder
+    runs(|| {
+        let cgroup = Cgroup::new("frozen");
+        let holder = Holder::start_by("ignore", None, |_, command| cgroup.enter(&command));
+        std::thread::sleep(at_random());
+        cgroup.write("cgroup.freeze", "1");
+        std::thread::sleep(Duration::from_secs(4));
+        let frozen = now();
+        let next = holder.next().done().exits(0);
+        let begun: i64 = next.out.trim().parse().unwrap();
+        assert!(
+            holder
+                .last()
+                .into_iter()
+                .all(|(_, last)| last < frozen && last < begun)
+        );
+        let thawed = now();
+        cgroup.write("cgroup.freeze", "0");
+        let pids = holder.pids();
+        eventually("dead", || pids.iter().all(|pid| !is_at_work(*pid)));
+        let late = holder
             .last()
             .into_iter()
-            .all(|(_, last)| last < frozen && last < begun)
-    );
-    let thawed = now();
-    cgroup.write("cgroup.freeze", "0");
-    let pids = holder.pids();
-    eventually("dead", || pids.iter().all(|pid| !is_at_work(*pid)));
-    let late = holder
-        .last()
-        .into_iter()
-        .map(|(_, last)| last - thawed)
-        .max()
-        .unwrap();
-    println!("at work for {late} ms after it went on");
-    holder.all_ended_before("half a second after it went on", thawed + 500);
-    end(holder).exits(76);
+            .map(|(_, last)| last - thawed)
+            .max()
+            .unwrap();
+        println!("at work for {late} ms after it went on");
+        holder.all_ended_before("half a second after it went on", thawed + 500);
+        end(holder).exits(76);
+    });
 }
 
 /// A copy of a program that becomes root, owned by root; and the command line of a user who runs it.

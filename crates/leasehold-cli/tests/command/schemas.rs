@@ -6,6 +6,8 @@ use crate::support::{Registry, Running, json as parsed};
 
 const LEASE: &str = include_str!("../../../../docs/schema/lease.json");
 const PLAN: &str = include_str!("../../../../docs/schema/plan.json");
+const REPORT: &str = include_str!("../../../../docs/schema/report.json");
+const DOCTOR: &str = include_str!("../../../../docs/schema/doctor.json");
 const MESSAGE: &str = include_str!("../../../../docs/schema/message.json");
 
 /// The schema of a verb, as it is published, but without room for fields that it does not name. (Programs leave that
@@ -106,6 +108,8 @@ fn what_verbs_tell_of_leases_fits_the_schema() {
     registry.forge("a/z", &json!({"needs": 99}));
     let foreign = object(&registry, "get a/z", 0);
     assert!(!foreign["foreign"].is_null(), "{foreign}");
+    object(&registry, "wait a/y --until held", 0);
+    object(&registry, "wait a/y --timeout 50ms", 75);
     assert_eq!(objects(&registry, "list", 0).len(), 2);
     assert_eq!(objects(&registry, "list --all", 0).len(), 3);
 }
@@ -131,6 +135,48 @@ fn what_a_watch_tells_fits_the_schema() {
         published(&parsed(&first));
         drop(running);
     }
+}
+
+#[test]
+fn reports_fit_the_schema() {
+    let registry = Registry::new();
+    let schema = Schema::new(parsed(REPORT));
+    let leasehold = env!("CARGO_BIN_EXE_leasehold");
+    let mut outcomes = std::collections::BTreeSet::new();
+    registry.line("acquire held").exits(0);
+    for words in [
+        "run x --report 3 -- sh -c 'exit 3'",
+        "run x --report 3 --time-limit 100ms -- sleep 9",
+        "run x --report 3 -- no-such-command",
+        "run x --report 3 --once-per 1d -- true",
+        "run x --report 3 --once-per 1d -- true",
+        "run held --report 3 -- true",
+    ] {
+        let script = format!("{leasehold} {words} 3>report; cat report");
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-c", &script])
+            .env("LEASEHOLD_STORE", registry.file())
+            .current_dir(registry.folder.path());
+        let report = parsed(&crate::support::done(shell).exits(0).out);
+        schema.fits(&report);
+        outcomes.insert(report["outcome"].as_str().unwrap().to_owned());
+    }
+    let expected = ["busy", "ended", "failed", "skipped", "timed out"].map(String::from);
+    assert_eq!(outcomes, expected.into());
+}
+
+#[test]
+fn what_doctor_finds_fits_the_schema() {
+    let mut document = parsed(DOCTOR);
+    document["properties"]["checks"]["items"]["unevaluatedProperties"] = false.into();
+    let schema = Schema::new(document);
+    let registry = Registry::new();
+    let well = registry.line("doctor --json").exits(0);
+    schema.fits(&parsed(&well.out));
+    std::fs::write(registry.file(), "no database").unwrap();
+    let ill = registry.line("doctor --json").exits(78);
+    schema.fits(&parsed(&ill.out));
 }
 
 #[test]
