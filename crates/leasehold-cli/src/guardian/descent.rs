@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// A process, told apart from a later one of the same id by when it began.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -68,10 +68,15 @@ impl Process {
     /// Signals this process, and no later one of the same id.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
-        let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
-        match read(self.pid) {
-            Some(same) if same.began == self.began => pidfd_send_signal(&descriptor, signal),
-            _ => Err(Errno::SRCH),
+        let descriptor = pidfd_open(pid, PidfdFlags::empty());
+        if read(self.pid).is_none_or(|now| now.began != self.began) {
+            return Err(Errno::SRCH);
+        }
+        match descriptor {
+            Ok(descriptor) => pidfd_send_signal(&descriptor, signal),
+            // Before Linux 5.3, and where a sandbox knows it not.
+            Err(Errno::NOSYS) => kill_process(pid, signal),
+            Err(error) => Err(error),
         }
     }
 }

@@ -34,7 +34,13 @@ impl Shim {
         let (failed, tells) = io::pipe()?;
         let guardian = getpid();
         match sys::fork(cgroup.map(Cgroup::descriptor))? {
-            Side::Parent(pid) => Ok(Self { pid, go, failed }),
+            Side::Parent(pid) => {
+                if leads {
+                    // As the child does: whoever comes first, so that its group is there when it is signalled.
+                    _ = setpgid(Some(pid), Some(pid));
+                }
+                Ok(Self { pid, go, failed })
+            }
             Side::Child => {
                 drop((go, failed));
                 let error = become_command(command, leads, guardian, waits, mask);

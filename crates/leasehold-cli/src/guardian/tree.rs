@@ -80,16 +80,18 @@ impl Tree {
     /// Passes a signal on: to the command's group where it has one, else to the command; to all that is left once the command
     /// itself has ended. One that asks for the end continues what is stopped, which would not hear it.
     pub(super) fn forward(&self, signal: Signal) {
-        self.signal(signal);
+        let pass_on = |signal| match self.ended {
+            true => self.signal_all(signal),
+            false => self.signal(signal),
+        };
+        pass_on(signal);
         if [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP].contains(&signal) {
-            self.signal(Signal::CONT);
+            pass_on(Signal::CONT);
         }
     }
 
+    /// Signals the command's group, or the command itself, which must not have ended.
     fn signal(&self, signal: Signal) {
-        if self.ended {
-            return self.signal_all(signal);
-        }
         // It was not waited for yet: neither its id nor its group can be another's.
         _ = match self.leads {
             true => kill_process_group(self.command, signal),
@@ -108,8 +110,13 @@ impl Tree {
     }
 
     fn signal_all(&self, signal: Signal) {
-        for process in descendants(getpid()) {
+        let all = descendants(getpid());
+        for process in &all {
             _ = process.signal(signal);
+        }
+        // Without /proc nobody is seen.
+        if all.is_empty() && !self.ended {
+            self.signal(signal);
         }
     }
 
@@ -119,6 +126,9 @@ impl Tree {
             _ = cgroup.kill();
         }
         descent::kill(getpid());
+        if !self.ended {
+            self.signal(Signal::KILL);
+        }
     }
 
     /// Who is left, in words.
