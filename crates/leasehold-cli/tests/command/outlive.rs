@@ -267,25 +267,25 @@ fn without_a_registry_all_of_the_command_is_dead_before_the_deadline() {
 fn cut_off_from_etcd_all_of_the_command_is_dead_before_the_deadline() {
     let _alone = alone();
     let mut etcd = Etcd::start(EtcdVersion::V3_7);
-    let holders: Vec<Holder> = (0..count())
-        .map(|run| {
-            Holder::start(
-                "ignore",
-                Some(format!("etcd://{}/run{run}", etcd.address())),
-            )
-        })
-        .collect();
-    std::thread::sleep(at_random());
-    let deadlines: Vec<i64> = holders.iter().map(Holder::deadline).collect();
-    etcd.stop();
-    for (holder, deadline) in holders.into_iter().zip(deadlines) {
-        let pids = holder.pids();
-        eventually("dead", || pids.iter().all(|pid| !is_at_work(*pid)));
-        // A renewal may have come between the question and the stop.
-        holder.all_ended_before("the deadline", deadline + 1100);
-        end(holder).exits(76).says(&["x was lost"]);
+    for batch in (0..count()).collect::<Vec<_>>().chunks(5) {
+        let start = |run: &usize| {
+            let store = format!("etcd://{}/run{run}", etcd.address());
+            Holder::start("ignore", Some(store))
+        };
+        let holders: Vec<Holder> = batch.iter().map(start).collect();
+        std::thread::sleep(at_random());
+        let deadlines: Vec<i64> = holders.iter().map(Holder::deadline).collect();
+        etcd.stop();
+        for (holder, deadline) in holders.into_iter().zip(deadlines) {
+            let pids = holder.pids();
+            eventually("dead", || pids.iter().all(|pid| !is_at_work(*pid)));
+            // A renewal may have come between the question and the stop.
+            holder.all_ended_before("the deadline", deadline + 1100);
+            end(holder).exits(76).says(&["x was lost"]);
+        }
+        etcd.cont();
+        etcd.wait_healthy();
     }
-    etcd.cont();
 }
 
 /// The guardian is killed: the command dies with it, the wrapper kills the rest, and then releases.

@@ -104,7 +104,10 @@ impl<'a> Terms<'a> {
                     vacant: state.earliest,
                 },
             };
-            if let Some(Outcome::Granted { wait, .. }) = change.map(|change| change.outcome) {
+            // Of a grant of nothing nobody waits for the begin.
+            if let Some(Outcome::Granted { wait, period, .. }) = change.map(|change| change.outcome)
+                && period > 0
+            {
                 let returned = change.and_then(|change| change.returned);
                 self.waited(name, state, (wait, returned), instants, violations);
             }

@@ -313,8 +313,13 @@ fn broken_term_is_waited_out_through_whatever_follows() {
     let mut short = renewed;
     short.operations.pop();
     short
+        .clone()
         .then(renew(2, (32, 33), 6).waiting(7, 6, 900).lasting(10))
         .breaks(Rule::WaitedOut, "could be believed until 1010");
+    // Of a grant of nothing, whose native lease is gone, nobody waits for the begin.
+    short
+        .then(renew(2, (32, 33), 6).waiting(7, 6, 0).lasting(0))
+        .keeps();
 }
 
 #[test]
