@@ -55,7 +55,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l report -d 'W
 complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l period -d 'How long a grant lasts; it is renewed at a third of it. A crash blocks the name for so long' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l grace -d 'How long the command may take to end after TERM, before KILL [default: a tenth of the period and 1s at least before a deadline, 10s where nothing presses]' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l max-hold -d 'Give the lease up after so long: its command is ended before' -r
-complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l watchdog -d 'Renew only while the command reports WATCHDOG=1 (sd_notify) at least so often' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l watchdog -d 'Renew only while the command reports WATCHDOG=1 (sd_notify) at least so often. One that does not is ended before the lease runs out: up to a period later' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand run" -l take-over -d 'Take the lease over from a holder of another version of the same policy' -r -f -a "never\t'From nobody'
 higher-version\t'From a lower version'
 lower-version\t'From a higher version'"
@@ -76,7 +76,7 @@ always\t'Whatever it exited with'"
 complete -c leasehold -n "__fish_leasehold_using_subcommand lead" -l period -d 'How long a grant lasts; it is renewed at a third of it. A crash blocks the name for so long' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand lead" -l grace -d 'How long the command may take to end after TERM, before KILL [default: a tenth of the period and 1s at least before a deadline, 10s where nothing presses]' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand lead" -l max-hold -d 'Give the lease up after so long: its command is ended before' -r
-complete -c leasehold -n "__fish_leasehold_using_subcommand lead" -l watchdog -d 'Renew only while the command reports WATCHDOG=1 (sd_notify) at least so often' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand lead" -l watchdog -d 'Renew only while the command reports WATCHDOG=1 (sd_notify) at least so often. One that does not is ended before the lease runs out: up to a period later' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand lead" -l take-over -d 'Take the lease over from a holder of another version of the same policy' -r -f -a "never\t'From nobody'
 higher-version\t'From a lower version'
 lower-version\t'From a higher version'"

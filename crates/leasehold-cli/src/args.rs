@@ -244,7 +244,8 @@ pub(crate) struct Work {
     /// Give the lease up after so long: its command is ended before
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_hold: Option<Duration>,
-    /// Renew only while the command reports WATCHDOG=1 (sd_notify) at least so often
+    /// Renew only while the command reports WATCHDOG=1 (sd_notify) at least so often. One that does not is ended before the lease runs
+    /// out: up to a period later
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) watchdog: Option<Duration>,
     /// Take the lease over from a holder of another version of the same policy

@@ -14,6 +14,7 @@ pub(crate) struct Process {
     began: u64,
     parent: i32,
     state: char,
+    threads: u32,
     pub(crate) name: String,
 }
 
@@ -34,7 +35,7 @@ pub(crate) fn descendants(of: Pid) -> Vec<Process> {
     while let Some(parent) = parents.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
             parents.push(child.pid);
-            if !matches!(child.state, 'Z' | 'X') {
+            if child.is_at_work() {
                 found.push(child);
             }
         }
@@ -59,12 +60,22 @@ fn parse(stat: &str) -> Option<Process> {
         pid: pid.parse().ok()?,
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
+        threads: fields.get(17)?.parse().ok()?,
         began: fields.get(19)?.parse().ok()?,
         name: name.to_owned(),
     })
 }
 
 impl Process {
+    pub(crate) fn is(&self, pid: Pid) -> bool {
+        self.pid == pid.as_raw_nonzero().get()
+    }
+
+    /// Not one that only waits to be waited for. If only its first thread has ended, the others are at work.
+    fn is_at_work(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X') || self.threads > 1
+    }
+
     /// Signals this process, and no later one of the same id.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
@@ -73,12 +84,33 @@ impl Process {
             return Err(Errno::SRCH);
         }
         match descriptor {
-            Ok(descriptor) => pidfd_send_signal(&descriptor, signal),
+            Ok(descriptor) => match pidfd_send_signal(&descriptor, signal) {
+                // It cannot be waited for before its last thread has ended, so its id is still its own.
+                Err(Errno::SRCH) if self.threads > 1 => kill_process(pid, signal),
+                sent => sent,
+            },
             // Before Linux 5.3, and where a sandbox knows it not.
             Err(Errno::NOSYS) => kill_process(pid, signal),
             Err(error) => Err(error),
         }
     }
+}
+
+/// The children of this process, which has one thread and waits for them itself: none of their ids can be another's. Those too that
+/// /proc does not show to everybody.
+pub(super) fn children() -> Vec<Pid> {
+    let own = rustix::process::getpid().as_raw_nonzero();
+    let text = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    let pids = text
+        .split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
+}
+
+/// Whether /proc is that of this process's own namespace: in any other nobody could be told from anybody.
+pub(crate) fn is_proc_ours() -> bool {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
 }
 
 /// Stops all of them, until a look finds no new one, and kills them. Those that may not be signalled are left.
@@ -142,7 +174,7 @@ mod tests {
         let long = looked.into_iter().find(|long| long.len() >= 2);
         kill(pid);
         let gone = |process: &Process| {
-            read(process.pid).is_none_or(|now| now.began != process.began || now.state == 'Z')
+            read(process.pid).is_none_or(|now| now.began != process.began || !now.is_at_work())
         };
         let dead = long.iter().flatten().all(|process| {
             (0..500).any(|_| {

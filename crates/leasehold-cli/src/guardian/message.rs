@@ -14,6 +14,8 @@ const LONGEST: usize = 64 * 1024;
 /// What the wrapper wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
+    /// The lease is ours, by this fence: whoever is left releases it.
+    Granted(u64),
     /// Start the command.
     Start(Start),
     /// The lease's deadline is another one now.
@@ -29,7 +31,6 @@ pub(crate) enum Order {
 /// What the guardian has to know before it lets the command begin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Start {
-    pub(crate) fence: u64,
     pub(crate) deadline: BootInstant,
     pub(crate) period: Duration,
     pub(crate) grace: Option<Duration>,
@@ -82,9 +83,15 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// A packet, if the other side has not fallen behind or gone: whoever does not listen needs no more news.
-pub(crate) fn send(socket: impl AsFd, words: &[u8]) {
-    while let Err(Errno::INTR) = rustix::net::send(&socket, words, SendFlags::NOSIGNAL) {}
+/// Sends a packet; not if the other side has fallen behind, which the answer tells. One that is gone needs no news.
+pub(crate) fn send(socket: impl AsFd, words: &[u8]) -> bool {
+    loop {
+        match rustix::net::send(&socket, words, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return false,
+            _ => return true,
+        }
+    }
 }
 
 /// What has arrived.
@@ -105,7 +112,8 @@ pub(crate) fn receive(socket: impl AsFd) -> Arrived {
                 buffer.truncate(length);
                 return Arrived::Packet(String::from_utf8_lossy(&buffer).into_owned());
             }
-            Err(Errno::INTR) => {}
+            // What was said before the other side went is still there after a reset, which is told once.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Arrived::Nothing,
             Err(_) => return Arrived::End,
         }
@@ -120,6 +128,7 @@ fn words(words: &[&dyn std::fmt::Display]) -> Vec<u8> {
 impl Order {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
+            Self::Granted(fence) => words(&[&"granted", fence]),
             Self::Start(start) => start.to_bytes(),
             Self::Deadline(at) => words(&[&"deadline", &at.as_nanos()]),
             Self::Lost => words(&[&"lost"]),
@@ -131,6 +140,7 @@ impl Order {
     pub(crate) fn parse(packet: &str) -> Option<Self> {
         let mut words = packet.split('\0');
         Some(match words.next()? {
+            "granted" => Self::Granted(words.next()?.parse().ok()?),
             "start" => Self::Start(Start::parse(words)?),
             "deadline" => Self::Deadline(instant(words.next()?)?),
             "lost" => Self::Lost,
@@ -147,7 +157,6 @@ impl Start {
         let limit = self.limit.map_or(0, BootInstant::as_nanos);
         let mut packet = words(&[
             &"start",
-            &self.fence,
             &self.deadline.as_nanos(),
             &nanos(self.period),
             &grace,
@@ -161,14 +170,13 @@ impl Start {
 
     fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut number = || words.next()?.parse::<u64>().ok();
-        let (fence, deadline) = (number()?, BootInstant::from_nanos(number()?));
+        let deadline = BootInstant::from_nanos(number()?);
         let (period, grace, limit) = (number()?, number()?, number()?);
         let mut environment = Vec::new();
         while let Some(key) = words.next() {
             environment.push((key.to_owned(), words.next()?.to_owned()));
         }
         Some(Self {
-            fence,
             deadline,
             period: Duration::from_nanos(period),
             grace: (grace > 0).then_some(Duration::from_nanos(grace)),
@@ -247,7 +255,6 @@ mod tests {
     fn what_is_said_is_understood() {
         let start = |grace, limit, environment: &[(&str, &str)]| {
             Order::Start(Start {
-                fence: u64::MAX,
                 deadline: BootInstant::from_nanos(77),
                 period: Duration::from_secs(15),
                 grace,
@@ -259,6 +266,7 @@ mod tests {
             })
         };
         for order in [
+            Order::Granted(u64::MAX),
             start(None, None, &[]),
             start(
                 Some(Duration::from_secs(3)),
@@ -313,8 +321,8 @@ mod tests {
     fn packets_arrive_whole_and_an_end_is_seen() {
         let (one, other) = pair().unwrap();
         assert!(matches!(receive(&other), Arrived::Nothing));
-        send(&one, &Order::Lost.to_bytes());
-        send(&one, &Order::Bye.to_bytes());
+        assert!(send(&one, &Order::Lost.to_bytes()));
+        assert!(send(&one, &Order::Bye.to_bytes()));
         let mut packets = Vec::new();
         while let Arrived::Packet(packet) = receive(&other) {
             packets.push(Order::parse(&packet).unwrap());
@@ -322,6 +330,6 @@ mod tests {
         assert_eq!(packets, [Order::Lost, Order::Bye]);
         drop(one);
         assert!(matches!(receive(&other), Arrived::End));
-        send(&other, b"nobody listens");
+        assert!(send(&other, b"nobody listens"));
     }
 }

@@ -12,7 +12,9 @@ mod shim;
 mod sys;
 mod tree;
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -28,7 +30,7 @@ use rustix::time::{
 };
 
 pub(crate) use cgroup::Cgroup;
-pub(crate) use descent::{descendants, kill as kill_below};
+pub(crate) use descent::{descendants, is_proc_ours, kill as kill_below};
 pub(crate) use message::{Arrived, Cause, Order, Report, Start, pair, receive, send};
 use plan::{Act, Plan};
 pub(crate) use plan::{KILL_MARGIN, notice};
@@ -130,8 +132,14 @@ struct Guardian {
     tree: Tree,
     shim: Option<Shim>,
     failed: Option<PipeReader>,
+    /// The fence of the lease, since it was granted.
+    fence: Option<u64>,
+    /// The command was let begin.
+    begun: bool,
+    /// What could not be said yet.
+    unsaid: VecDeque<Report>,
     /// Since the command was to begin.
-    term: Option<(u64, Plan)>,
+    plan: Option<Plan>,
     told: Told,
 }
 
@@ -148,6 +156,7 @@ impl Guardian {
         let mask = sys::block_signals()?;
         sys::hear_of_children()?;
         set_child_subreaper(Some(getpid()))?;
+        _ = rustix::thread::set_name(c"leasehold-guard");
         let (cgroup, why) = match Cgroup::create() {
             Ok(cgroup) => (Some(cgroup), None),
             Err(why) => (None, Some(why)),
@@ -179,7 +188,7 @@ impl Guardian {
             (Some(cgroup), _) => Ok(cgroup.path().display().to_string()),
             (None, why) => Err(why.unwrap_or_default()),
         };
-        let guardian = Self {
+        let mut guardian = Self {
             settled: false,
             wrapper,
             alone: false,
@@ -188,42 +197,57 @@ impl Guardian {
             tree: Tree::new(shim.pid, told.leads, cgroup),
             shim: Some(shim),
             failed: None,
-            term: None,
+            fence: None,
+            begun: false,
+            unsaid: VecDeque::new(),
+            plan: None,
             told: Told::default(),
         };
-        guardian.say(&Report::Ready(ready));
+        guardian.say(Report::Ready(ready));
         Ok(guardian)
     }
 
     /// Keeps nothing that others wait for the end of, and its memory where it is. Done when there is nothing else to do: the command is
     /// not kept waiting for it.
-    fn settle(&mut self) -> io::Result<()> {
+    fn settle(&mut self) {
         self.settled = true;
-        let null = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)?;
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+        // A root without it has nobody who would wait for the end of these.
+        if let Ok(null) = &null {
+            _ = rustix::stdio::dup2_stdin(null);
+            _ = rustix::stdio::dup2_stdout(null);
+            _ = rustix::stdio::dup2_stderr(null);
+        }
         let mut kept = vec![
             self.wrapper.as_raw_fd(),
             self.children.as_raw_fd(),
             self.timer.as_raw_fd(),
-            null.as_raw_fd(),
         ];
+        kept.extend(null.iter().map(AsRawFd::as_raw_fd));
         kept.extend(self.shim.iter().flat_map(Shim::descriptors));
         kept.extend(self.failed.iter().map(AsRawFd::as_raw_fd));
         kept.extend(self.tree.descriptor());
-        sys::close_all_but(&kept)?;
+        _ = sys::close_all_but(&kept);
         // Where the limit allows; what is used is locked, the rest of the program is not brought in for it.
         _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
-        Ok(())
     }
 
-    fn say(&self, report: &Report) {
-        if !self.alone {
-            send(&self.wrapper, &report.to_bytes());
+    /// Says it, at once if the wrapper listens. Of stops and continuations only the last counts.
+    fn say(&mut self, report: Report) {
+        let passing = |report: &Report| matches!(report, Report::Stopped | Report::Continued);
+        if passing(&report) && self.unsaid.back().is_some_and(passing) {
+            self.unsaid.pop_back();
+        }
+        self.unsaid.push_back(report);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(report) = self.unsaid.front() {
+            if !self.alone && !send(&self.wrapper, &report.to_bytes()) {
+                return;
+            }
+            self.unsaid.pop_front();
         }
     }
 
@@ -235,23 +259,21 @@ impl Guardian {
                     // That it never began is said first.
                     self.begun();
                 }
-                self.say(&match learnt {
-                    Learnt::Stopped => Report::Stopped,
-                    Learnt::Continued => Report::Continued,
-                    Learnt::Ended(status) => Report::Ended(status),
-                });
+                match learnt {
+                    Learnt::Stopped => self.say(Report::Stopped),
+                    Learnt::Continued => self.say(Report::Continued),
+                    // What never began has no status.
+                    Learnt::Ended(status) if self.begun => self.say(Report::Ended(status)),
+                    Learnt::Ended(_) => {}
+                }
             }
             if self.tree.is_empty() && !self.told.empty {
                 self.told.empty = true;
-                self.say(&Report::Empty);
+                self.say(Report::Empty);
                 self.tree.remove();
             }
             if self.told.empty && (self.told.done || self.alone) {
-                return self
-                    .term
-                    .as_ref()
-                    .filter(|_| !self.told.done)
-                    .map(|(fence, _)| *fence);
+                return self.fence.filter(|_| !self.told.done);
             }
             self.act();
             if self.wait().is_err() {
@@ -270,7 +292,7 @@ impl Guardian {
         if self.is_over() {
             return self.tree.kill();
         }
-        let Some((_, plan)) = &mut self.term else {
+        let Some(plan) = &mut self.plan else {
             return;
         };
         let act = plan.step(now);
@@ -278,35 +300,36 @@ impl Guardian {
         match act {
             Act::Nothing => {}
             Act::Terminate(cause) => {
-                self.say(&Report::Acted { kill: false, cause });
+                self.say(Report::Acted { kill: false, cause });
                 self.tree.terminate();
             }
             Act::Kill(cause) => {
                 self.tree.kill();
-                self.say(&Report::Acted { kill: true, cause });
+                self.say(Report::Acted { kill: true, cause });
             }
         }
         if killed && act == Act::Nothing {
             self.tree.kill();
             if now >= deadline && !self.told.stuck {
                 self.told.stuck = true;
-                self.say(&Report::Stuck(self.tree.left()));
+                let left = self.tree.left();
+                self.say(Report::Stuck(left));
             }
         }
     }
 
     /// Nobody wants the command any more: it has not begun, or was given up.
     fn is_over(&self) -> bool {
-        self.told.done || self.alone && self.term.is_none()
+        self.told.done || self.alone && self.plan.is_none()
     }
 
     /// Until something happens, or it is time to act.
     fn wait(&mut self) -> io::Result<()> {
-        let wake = match &self.term {
+        let wake = match &self.plan {
             _ if self.told.empty => BootInstant::NEVER,
             _ if self.is_over() => now().plus(AGAIN),
-            Some((_, plan)) if plan.is_killed() => now().plus(AGAIN),
-            Some((_, plan)) => plan.wake(),
+            Some(plan) if plan.is_killed() => now().plus(AGAIN),
+            Some(plan) => plan.wake(),
             None => BootInstant::NEVER,
         };
         set(&self.timer, wake)?;
@@ -315,7 +338,9 @@ impl Guardian {
             PollFd::new(&self.children, PollFlags::IN),
         ];
         if !self.alone {
-            waited.push(PollFd::new(&self.wrapper, PollFlags::IN));
+            let mut wanted = PollFlags::IN;
+            wanted.set(PollFlags::OUT, !self.unsaid.is_empty());
+            waited.push(PollFd::new(&self.wrapper, wanted));
         }
         if let Some(failed) = &self.failed {
             waited.push(PollFd::from_borrowed_fd(failed.as_fd(), PollFlags::IN));
@@ -325,7 +350,10 @@ impl Guardian {
             tv_nsec: 0,
         };
         match poll(&mut waited, (!self.settled).then_some(&at_once)) {
-            Ok(0) => return self.settle(),
+            Ok(0) => {
+                self.settle();
+                return Ok(());
+            }
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -342,6 +370,7 @@ impl Guardian {
         if begun {
             self.begun();
         }
+        self.flush();
         self.listen();
         Ok(())
     }
@@ -349,7 +378,7 @@ impl Guardian {
     /// Says if the command could not begin, once that is known.
     fn begun(&mut self) {
         if let Some(number) = self.failed.take().and_then(shim::failure) {
-            self.say(&Report::NotStarted(number));
+            self.say(Report::NotStarted(number));
         }
     }
 
@@ -365,7 +394,7 @@ impl Guardian {
                 Arrived::End => {
                     self.alone = true;
                     self.shim = None;
-                    if let Some((_, plan)) = &mut self.term {
+                    if let Some(plan) = &mut self.plan {
                         plan.told();
                     }
                 }
@@ -374,10 +403,11 @@ impl Guardian {
     }
 
     fn obey(&mut self, order: Order) {
-        match (order, &mut self.term) {
+        match (order, &mut self.plan) {
+            (Order::Granted(fence), _) => self.fence = Some(fence),
             (Order::Start(start), None) => self.start(start),
-            (Order::Deadline(deadline), Some((_, plan))) => plan.renewed(deadline),
-            (Order::Lost, Some((_, plan))) => plan.told(),
+            (Order::Deadline(deadline), Some(plan)) => plan.renewed(deadline),
+            (Order::Lost, Some(plan)) => plan.told(),
             (Order::Signal(number), Some(_)) => {
                 if let Some(signal) = Signal::from_named_raw(number) {
                     self.tree.forward(signal);
@@ -395,16 +425,16 @@ impl Guardian {
     fn start(&mut self, start: Start) {
         let plan = Plan::new(start.deadline, start.period, start.grace, start.limit);
         let late = set(&self.timer, plan.wake()).is_err() || plan.is_late(now());
-        self.term = Some((start.fence, plan));
+        self.plan = Some(plan);
         let Some(shim) = self.shim.take().filter(|_| !late) else {
             return;
         };
+        self.begun = true;
         match shim.begin(&start.environment) {
             Ok(failed) => self.failed = Some(failed),
             Err(error) => {
-                self.say(&Report::NotStarted(
-                    error.raw_os_error().unwrap_or(libc::EPIPE),
-                ));
+                let number = error.raw_os_error().unwrap_or(libc::EPIPE);
+                self.say(Report::NotStarted(number));
             }
         }
     }

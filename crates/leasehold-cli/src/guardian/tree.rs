@@ -114,9 +114,14 @@ impl Tree {
         for process in &all {
             _ = process.signal(signal);
         }
-        // Without /proc nobody is seen.
-        if all.is_empty() && !self.ended {
-            self.signal(signal);
+        // Those that /proc does not show.
+        for child in descent::children() {
+            if all
+                .iter()
+                .all(|seen| seen.pid != child.as_raw_nonzero().get())
+            {
+                _ = kill_process(child, signal);
+            }
         }
     }
 
@@ -126,6 +131,9 @@ impl Tree {
             _ = cgroup.kill();
         }
         descent::kill(getpid());
+        for child in descent::children() {
+            _ = kill_process(child, Signal::KILL);
+        }
         if !self.ended {
             self.signal(Signal::KILL);
         }

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leasehold::BootInstant;
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGWINCH};
 
 use super::guard::{Guard, reap};
 use super::notify::Notify;
 use super::signals::{Came, Signals};
 use super::{Job, status};
+use crate::duration::human;
 use crate::exit::{Failure, OWN_FAILURE, sentence};
 use crate::guardian::{Cause, KILL_MARGIN, Order, Report, Start};
 
 /// How long the command has ended before it is said that something of it is left.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// How often to look whether the terminal is ours again.
+const LOOK: Duration = Duration::from_millis(200);
 /// How soon to look again whether what was killed is dead.
 const AGAIN: Duration = Duration::from_millis(10);
 /// How long after the deadline what cannot be killed is waited for.
@@ -54,17 +57,23 @@ struct Known {
     lost: bool,
     timed_out: bool,
     stopped: bool,
+    /// It wanted to read in the background.
+    wants_terminal: bool,
+    /// Ctrl-Z was pressed since it last went on.
+    told_to_stop: bool,
     asked: bool,
     unguarded: bool,
     /// The guardian has killed the command.
     killed: bool,
     left: Option<String>,
+    /// When the command's watchdog was fed last.
+    fed: BootInstant,
     /// The latest deadline that there was.
     deadline: BootInstant,
 }
 
 impl Known {
-    fn new(deadline: BootInstant) -> Self {
+    fn new(deadline: BootInstant, now: BootInstant) -> Self {
         Self {
             status: None,
             ended_at: None,
@@ -72,17 +81,24 @@ impl Known {
             lost: false,
             timed_out: false,
             stopped: false,
+            wants_terminal: false,
+            told_to_stop: false,
             asked: false,
             unguarded: false,
             killed: false,
             left: None,
+            fed: now,
             deadline,
         }
     }
 
     /// When the wrapper does itself what the guardian has not done.
     fn second_line(&self) -> BootInstant {
-        self.deadline.minus(KILL_MARGIN / 2)
+        match self.killed {
+            false => self.deadline.minus(KILL_MARGIN / 2),
+            // It says at the deadline what it could not kill.
+            true => self.deadline.plus(KILL_MARGIN / 2),
+        }
     }
 
     /// When what could not be killed is waited for no longer.
@@ -92,10 +108,14 @@ impl Known {
 
     /// When to look again whether there is something to do.
     fn wake(&self, now: BootInstant) -> BootInstant {
-        let next = match self.killed {
+        let next = match self.left {
             _ if self.unguarded => now.plus(AGAIN),
-            true => self.stuck(),
-            false => self.second_line(),
+            Some(_) => self.stuck(),
+            None => self.second_line(),
+        };
+        let next = match self.wants_terminal {
+            true => next.min(now.plus(LOOK)),
+            false => next,
         };
         match self.ended_at {
             Some(ended) => next.min(ended.plus(PATIENCE)),
@@ -113,7 +133,7 @@ impl Attend<'_> {
     ) -> Result<Ending, Failure> {
         let term = self.job.held.term();
         let mut told = term.deadline();
-        let mut known = Known::new(told.unwrap_or(BootInstant::ZERO));
+        let mut known = Known::new(told.unwrap_or(BootInstant::ZERO), self.job.began);
         guard.tell(&Order::Start(self.start(known.deadline)));
         loop {
             let now = self.job.manager.door().now();
@@ -132,7 +152,7 @@ impl Attend<'_> {
                 },
                 came = signals.next() => {
                     known.asked |= matches!(came.number, SIGTERM | SIGINT);
-                    self.pass_on(guard, &known, came);
+                    self.pass_on(guard, &mut known, came);
                 }
                 error = self.job.held.lost(), if known.why.is_none() => {
                     known.why = Some(sentence(&error));
@@ -145,13 +165,22 @@ impl Attend<'_> {
                         guard.tell(&Order::Deadline(deadline));
                     }
                 }
-                () = Notify::heard(self.notify, &term) => {}
+                fed = Notify::heard(self.notify, &term) => {
+                    if fed {
+                        known.fed = self.job.manager.door().now();
+                    }
+                }
                 () = self.job.manager.door().sleep_until(wake) => {
                     // Whatever the guardian has said by now is heard first: this process may have stood still.
                     let mut empty = false;
                     while let Some(report) = guard.told() {
                         empty |= report == Report::Empty;
                         self.hear(guard, report, &mut known)?;
+                    }
+                    // A shell continues no job that, as far as it knows, never stopped.
+                    if known.wants_terminal && guard.is_in_front() {
+                        known.wants_terminal = false;
+                        guard.continue_group();
                     }
                     if empty || self.second_line(guard, &mut known) {
                         break;
@@ -172,7 +201,6 @@ impl Attend<'_> {
             environment.extend(notify.environment(self.job.work.watchdog));
         }
         Start {
-            fence: self.job.held.fence(),
             deadline,
             period: self.job.work.period,
             grace: self.job.work.grace,
@@ -210,7 +238,11 @@ impl Attend<'_> {
                     ));
                 }
             }
-            Report::Continued => known.stopped = false,
+            Report::Continued => {
+                known.stopped = false;
+                known.wants_terminal = false;
+                known.told_to_stop = false;
+            }
             Report::Ended(status) => {
                 known.status = Some(status);
                 known.ended_at = Some(self.job.manager.door().now());
@@ -219,9 +251,7 @@ impl Attend<'_> {
                 known.lost |= cause != Cause::Limit;
                 known.timed_out |= cause == Cause::Limit;
                 if cause == Cause::Deadline {
-                    known
-                        .why
-                        .get_or_insert_with(|| "it could not be renewed in time".into());
+                    known.why.get_or_insert_with(|| self.not_renewed(known.fed));
                 }
                 known.killed |= kill;
                 if kill {
@@ -248,12 +278,12 @@ impl Attend<'_> {
     /// What the guardian has not done in time, because it was killed or stopped, is done here. Whether it is over.
     fn second_line(&self, guard: &Guard, known: &mut Known) -> bool {
         let now = self.job.manager.door().now();
-        if (known.left.is_some() || known.killed) && now >= known.stuck() {
-            known.left.get_or_insert_with(|| "some".into());
+        if known.left.is_some() && now >= known.stuck() {
             return true;
         }
         if !known.unguarded {
-            if known.killed || now < known.second_line() {
+            // Whoever says that something could not be killed is at it.
+            if known.left.is_some() || now < known.second_line() {
                 return false;
             }
             known.unguarded = true;
@@ -271,6 +301,29 @@ impl Attend<'_> {
         over
     }
 
+    /// Why there was no renewal in time.
+    fn not_renewed(&self, fed: BootInstant) -> String {
+        let (work, now) = (self.job.work, self.job.manager.door().now());
+        let about = crate::guardian::notice(work.period).max(work.grace.unwrap_or_default());
+        let held = now.since(self.job.began).saturating_add(about);
+        if let Some(limit) = work
+            .max_hold
+            .filter(|limit| held + Duration::from_secs(1) >= *limit)
+        {
+            return format!(
+                "it is not to be held for longer than {} (--max-hold)",
+                human(limit)
+            );
+        }
+        if let Some(limit) = work.watchdog.filter(|limit| now.since(fed) > *limit) {
+            return format!(
+                "the command has not reported for longer than {} (--watchdog)",
+                human(limit)
+            );
+        }
+        "it could not be renewed in time".into()
+    }
+
     /// Says once that the command itself has ended and something of it has not.
     fn left_behind(&self, known: &mut Known, now: BootInstant) {
         if known
@@ -285,18 +338,23 @@ impl Attend<'_> {
         }
     }
 
-    fn pass_on(&self, guard: &Guard, known: &Known, came: Came) {
+    fn pass_on(&self, guard: &Guard, known: &mut Known, came: Came) {
         match came.number {
             SIGCHLD => _ = reap(),
             // A key on the terminal has reached the command already.
             SIGTSTP if guard.hears_the_terminal() => {
-                if known.stopped {
+                // The first one stops it, however late that is learnt; the next one continues it.
+                if std::mem::replace(&mut known.told_to_stop, true) && known.stopped {
+                    known.told_to_stop = false;
                     guard.continue_group();
                 }
             }
+            SIGTTIN => known.wants_terminal = true,
             SIGWINCH if came.from_terminal && guard.hears_the_terminal() => {}
             // A key that ends it ends also what is stopped.
-            _ if came.from_terminal && guard.hears_the_terminal() => guard.continue_group(),
+            SIGINT | SIGQUIT if came.from_terminal && guard.hears_the_terminal() => {
+                guard.continue_group();
+            }
             number => guard.tell(&Order::Signal(number)),
         }
     }

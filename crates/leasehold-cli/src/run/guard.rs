@@ -8,13 +8,14 @@ use std::process::Command;
 
 use rustix::io::FdFlags;
 use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, wait};
+use rustix::termios::tcgetpgrp;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::args::Work;
 use crate::exit::{Failure, OWN_FAILURE};
 use crate::guardian::{
-    self, Arrived, Cgroup, Guarded, Order, Report, descendants, kill_below, pair, receive, send,
+    self, Arrived, Cgroup, Guarded, Order, Report, kill_below, pair, receive, send,
 };
 
 /// A guardian, before its command has begun and while it watches over it.
@@ -70,7 +71,8 @@ impl Guard {
     }
 
     pub(super) fn tell(&self, order: &Order) {
-        send(&self.socket, &order.to_bytes());
+        // A guardian that has fallen so far behind is stopped, and the second line is there for it.
+        _ = send(&self.socket, &order.to_bytes());
     }
 
     /// What it tells next; none if it is gone. Cancel-safe.
@@ -123,11 +125,17 @@ impl Guard {
 
     /// Whether nothing is left below this process, the guardian included.
     pub(super) fn nothing_is_left(&self) -> bool {
-        let nothing = !reap() || descendants(getpid()).is_empty();
+        let nothing = !reap();
         if nothing && let Some(cgroup) = &self.cgroup {
             cgroup.remove();
         }
         nothing
+    }
+
+    /// Whether this process's group has the terminal.
+    pub(super) fn is_in_front(&self) -> bool {
+        let terminal = std::fs::File::open("/dev/tty");
+        terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(rustix::process::getpgrp()))
     }
 
     /// Continues whatever of the terminal's group is stopped.

@@ -1,15 +1,18 @@
 //! `leasehold lead`: campaign, run the command while leading, campaign again.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use leasehold::{Election, Held, Manager};
+use leasehold::{BootInstant, Election, Held, Manager};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::attend::Ending;
 use super::guard::Guard;
 use super::notify::Outer;
 use super::signals::Signals;
-use super::{Job, begun, finish, give_back, interrupted};
+use super::{Job, begun, by_signal, finish, give_back, interrupted, open};
 use crate::args::{Lead, Restart};
 use crate::exit::{Failure, LOST, OWN_FAILURE};
 use crate::verbs::{Context, not_acquired};
@@ -21,7 +24,10 @@ pub(crate) async fn lead(context: &Context, args: Lead) -> Result<u8, Failure> {
     args.work.check()?;
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(OWN_FAILURE, format!("cannot listen to signals: {error}")))?;
-    let manager = context.open_for(&args.work.lessee).await?;
+    let manager = match open(context, &args.work, &mut signals).await? {
+        Either::Left(manager) => manager,
+        Either::Right(signal) => return Ok(asked(signal)),
+    };
     let starter = Outer::of_this_process()
         .map_err(|error| Failure::new(OWN_FAILURE, format!("$NOTIFY_SOCKET: {error}")))?;
     let candidate = Candidate {
@@ -29,23 +35,32 @@ pub(crate) async fn lead(context: &Context, args: Lead) -> Result<u8, Failure> {
         manager: &manager,
         args: &args,
         starter,
+        led_since: Cell::new(BootInstant::NEVER),
     };
     candidate.tell("READY=1");
     let mut pause = PAUSE;
     loop {
-        let since = manager.door().now();
+        candidate.led_since.set(BootInstant::NEVER);
         if let Some(code) = candidate.term(&mut signals).await? {
             return Ok(code);
         }
-        if manager.door().now().since(since) > args.work.period {
+        if manager.door().now().since(candidate.led_since.get()) > args.work.period {
             pause = PAUSE;
         }
         let rest = std::pin::pin!(manager.door().sleep_until(manager.door().now().plus(pause)));
         let signal = std::pin::pin!(signals.ended());
-        if let Either::Right(_) = select(rest, signal).await {
-            return Ok(0);
+        if let Either::Right((signal, _)) = select(rest, signal).await {
+            return Ok(asked(signal.number));
         }
         pause = (pause * 2).min(args.work.period);
+    }
+}
+
+/// The exit status of a candidate that was told to end: as is usual of services, 0 if in one of the usual ways.
+fn asked(signal: i32) -> u8 {
+    match signal {
+        SIGTERM | SIGINT => 0,
+        other => by_signal(other),
     }
 }
 
@@ -54,6 +69,8 @@ struct Candidate<'a> {
     manager: &'a Manager,
     args: &'a Lead,
     starter: Option<Outer>,
+    /// Since when this candidate leads, or led last.
+    led_since: Cell<BootInstant>,
 }
 
 impl Candidate<'_> {
@@ -103,18 +120,20 @@ impl Candidate<'_> {
         let name = self.args.name.as_str();
         let mut guard = Guard::new(name, &self.args.work, self.context.store.as_deref())?;
         self.tell(&format!("STATUS=waits for {name}"));
-        let Some(held) = self.campaign(signals).await? else {
-            return Ok(Some(0));
+        let held = match self.campaign(signals).await? {
+            Either::Left(held) => held,
+            Either::Right(signal) => return Ok(Some(asked(signal))),
         };
-        match begun(&held, signals).await {
+        match begun(&held, &guard, signals).await {
             Either::Left(Ok(())) => {}
             // It was lost before it began.
             Either::Left(Err(_)) => return Ok(None),
             Either::Right(signal) => {
                 interrupted(self.context, self.manager, name, signal).await;
-                return Ok(Some(0));
+                return Ok(Some(asked(signal)));
             }
         }
+        self.led_since.set(self.manager.door().now());
         let fence = held.fence();
         crate::log::began(fence);
         self.context
@@ -127,6 +146,7 @@ impl Candidate<'_> {
             held: &held,
             work: &self.args.work,
             limit: None,
+            began: self.led_since.get(),
         };
         let ending = match job.work(&mut guard, signals).await {
             Ok(ending) => ending,
@@ -138,7 +158,8 @@ impl Candidate<'_> {
         self.after(held, &ending).await
     }
 
-    async fn campaign(&self, signals: &mut Signals) -> Result<Option<Held>, Failure> {
+    /// The lease; or the signal that came first.
+    async fn campaign(&self, signals: &mut Signals) -> Result<Either<Held, i32>, Failure> {
         let election = self.election();
         let elected = {
             let campaign = std::pin::pin!(election.campaign());
@@ -153,12 +174,12 @@ impl Candidate<'_> {
                 Either::Right((signal, _)) => {
                     let name = self.args.name.as_str();
                     interrupted(self.context, self.manager, name, signal.number).await;
-                    return Ok(None);
+                    return Ok(Either::Right(signal.number));
                 }
             }
         };
         elected
-            .map(Some)
+            .map(Either::Left)
             .map_err(|error| not_acquired(self.manager, error))
     }
 

@@ -13,12 +13,12 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use leasehold::{Held, KeepAlive, LockAttempt, Manager};
+use leasehold::{BootInstant, Held, KeepAlive, LockAttempt, Manager};
 
 use crate::args::{Run, Work};
 use crate::duration::human;
 use crate::exit::{CONFIGURATION, Failure, LOST, OWN_FAILURE, TIME_LIMIT, USAGE, sentence};
-use crate::guardian::{Report as Told, notice};
+use crate::guardian::{KILL_MARGIN, Order, Report as Told, is_proc_ours, notice};
 use crate::verbs::{Context, busy, not_acquired, obtain};
 use attend::{Attend, Ending};
 use guard::Guard;
@@ -57,8 +57,29 @@ pub(crate) async fn run(
     let Begun { guard, mut report } = begun?;
     let guard = Guard::forked(guard);
     let result = one(context, &args, guard, &mut report).await;
-    report.write(&result)?;
+    if let Err(failure) = report.write(&result) {
+        context.output.warning(failure.message());
+    }
     result
+}
+
+/// The registry; or the signal that came while it was opened.
+async fn open(
+    context: &Context,
+    work: &Work,
+    signals: &mut Signals,
+) -> Result<Either<Manager, i32>, Failure> {
+    let opened = std::pin::pin!(context.open_for(&work.lessee));
+    let signal = std::pin::pin!(signals.ended());
+    match select(opened, signal).await {
+        Either::Left((opened, _)) => opened.map(Either::Left),
+        Either::Right((signal, _)) => Ok(Either::Right(signal.number)),
+    }
+}
+
+/// The exit status of whoever a signal ended.
+fn by_signal(signal: i32) -> u8 {
+    128 + u8::try_from(signal).unwrap_or_default()
 }
 
 async fn one(
@@ -70,8 +91,11 @@ async fn one(
     let mut guard = guard?;
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(OWN_FAILURE, format!("cannot listen to signals: {error}")))?;
-    let manager = context.open_for(&args.work.lessee).await?;
-    let held = match acquire(context, &manager, args, &mut signals, report).await? {
+    let manager = match open(context, &args.work, &mut signals).await? {
+        Either::Left(manager) => manager,
+        Either::Right(signal) => return Ok(by_signal(signal)),
+    };
+    let held = match acquire(context, &manager, args, &guard, &mut signals, report).await? {
         Ok(held) => held,
         Err(code) => return Ok(code),
     };
@@ -82,6 +106,7 @@ async fn one(
         held: &held,
         work: &args.work,
         limit: args.time_limit,
+        began: manager.door().now(),
     };
     let ending = match job.work(&mut guard, &mut signals).await {
         Ok(ending) => ending,
@@ -111,6 +136,20 @@ impl Work {
                 human(self.period / 2)
             ));
         }
+        let least = self.grace.unwrap_or_else(|| notice(self.period)) + KILL_MARGIN;
+        if self.max_hold.is_some_and(|limit| limit <= least) {
+            return wrong(format!(
+                "--max-hold {}: more than {} are needed, for the command to end in",
+                human(self.max_hold.unwrap_or_default()),
+                human(least)
+            ));
+        }
+        if !is_proc_ours() {
+            return Err(Failure::new(
+                CONFIGURATION,
+                "/proc is not that of this process's namespace, so nobody could tell what the command starts: mount it",
+            ));
+        }
         Ok(())
     }
 
@@ -132,6 +171,7 @@ async fn acquire(
     context: &Context,
     manager: &Manager,
     args: &Run,
+    guard: &Guard,
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<Result<Held, u8>, Failure> {
@@ -177,7 +217,7 @@ async fn acquire(
         }
         Err(error) => return Err(not_acquired(manager, error)),
     };
-    match begun(&held, signals).await {
+    match begun(&held, guard, signals).await {
         Either::Left(Ok(())) => Ok(Ok(held)),
         Either::Left(Err(error)) => Err(Failure::from(error)),
         Either::Right(signal) => Ok(Err(interrupted(
@@ -191,7 +231,13 @@ async fn acquire(
 }
 
 /// A lease that was taken over begins when the term before it has been waited out; unless a signal comes first.
-async fn begun(held: &Held, signals: &mut Signals) -> Either<leasehold::Result<()>, i32> {
+async fn begun(
+    held: &Held,
+    guard: &Guard,
+    signals: &mut Signals,
+) -> Either<leasehold::Result<()>, i32> {
+    // From now on the guardian gives it back, if nobody else does.
+    guard.tell(&Order::Granted(held.fence()));
     let term = held.term();
     let begun = std::pin::pin!(term.begun());
     let signal = std::pin::pin!(signals.ended());
@@ -206,7 +252,7 @@ async fn interrupted(context: &Context, manager: &Manager, name: &str, signal: i
     context.output.notice(&format!("{name}: stopped waiting"));
     // What could not be undone in time runs out by itself within a period.
     _ = manager.shutdown(UNDO).await;
-    128 + u8::try_from(signal).unwrap_or_default()
+    by_signal(signal)
 }
 
 /// A command under a lease that is held.
@@ -216,13 +262,22 @@ struct Job<'a> {
     held: &'a Held,
     work: &'a Work,
     limit: Option<Duration>,
+    began: BootInstant,
 }
 
 impl Job<'_> {
     /// Runs it until nothing of it is left. When this fails the command has not begun.
     async fn work(&self, guard: &mut Guard, signals: &mut Signals) -> Result<Ending, Failure> {
         if self.work.strict {
-            let report = guard.next().await;
+            let report = {
+                let report = std::pin::pin!(guard.next());
+                match select(report, std::pin::pin!(signals.ended())).await {
+                    Either::Left((report, _)) => report,
+                    Either::Right((signal, _)) => {
+                        return Err(Failure::silent(by_signal(signal.number)));
+                    }
+                }
+            };
             self.level(report.as_ref())?;
         }
         let notify = Notify::open(&self.held.term().machine_id(), self.work.watchdog.is_some());

@@ -1,13 +1,20 @@
 //! What the command tells by systemd's protocol: READY, STATUS, WATCHDOG. The watchdog's is for us, if we were asked to be one; the
 //! rest goes on to whoever started us.
 
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use leasehold::Term;
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{geteuid, getpid};
+use tokio::io::Interest;
+
+use crate::guardian::descendants;
 
 /// Longer messages are cut off: nobody sends such.
 const LONGEST: usize = 16 * 1024;
@@ -39,6 +46,7 @@ impl Notify {
         let name: String = name.chars().filter(char::is_ascii).take(100).collect();
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
+        set_socket_passcred(&socket, true)?;
         let socket = tokio::net::UnixDatagram::from_std(socket)?;
         Ok(Some(Self {
             socket,
@@ -56,29 +64,55 @@ impl Notify {
         environment
     }
 
-    /// Ends when a message was heard and has had its effect; never without a socket. Cancel-safe.
-    pub(super) async fn heard(this: Option<&Self>, term: &Term) {
+    /// Ends when a message was heard and has had its effect, with whether it fed the watchdog; never without a socket. Cancel-safe.
+    pub(super) async fn heard(this: Option<&Self>, term: &Term) -> bool {
         let Some(this) = this else {
             return std::future::pending().await;
         };
-        let mut buffer = vec![0; LONGEST];
-        match this.socket.recv(&mut buffer).await {
-            Ok(length) => {
-                let message = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-                this.obey(&message, term);
-            }
+        let heard = this.socket.async_io(Interest::READABLE, || this.receive());
+        match heard.await {
+            Ok(Some(message)) => this.obey(&message, term),
+            // Somebody else's: not the command's affair.
+            Ok(None) => false,
             // Nothing more can be heard; a watchdog then lets the lease run out.
             Err(_) => std::future::pending().await,
         }
     }
 
-    fn obey(&self, message: &str, term: &Term) {
-        if self.watchdog && message.lines().any(|line| line == "WATCHDOG=1") {
+    /// A message, if it is from the command. The address has no permissions, so the kernel has to tell who sent it.
+    fn receive(&self) -> io::Result<Option<String>> {
+        let mut buffer = vec![0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut buffer)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
+        let sender = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmCredentials(sender) => Some(sender),
+            _ => None,
+        });
+        let is_ours = sender.is_some_and(|sender| {
+            sender.uid == geteuid()
+                || descendants(getpid())
+                    .iter()
+                    .any(|process| process.is(sender.pid))
+        });
+        let message = buffer.get(..received.bytes).unwrap_or_default();
+        Ok(is_ours.then(|| String::from_utf8_lossy(message).into_owned()))
+    }
+
+    fn obey(&self, message: &str, term: &Term) -> bool {
+        let feeds = self.watchdog && message.lines().any(|line| line == "WATCHDOG=1");
+        if feeds {
             term.progress();
         }
         if let Some(outer) = &self.outer {
             outer.pass_on(message);
         }
+        feeds
     }
 }
 

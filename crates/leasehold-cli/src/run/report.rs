@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 
 use leasehold::Held;
 use serde_json::{Value, json};
@@ -9,6 +10,24 @@ use serde_json::{Value, json};
 use super::attend::Ending;
 use crate::exit::{Failure, LOST, OWN_FAILURE, TIME_LIMIT, USAGE};
 use crate::guardian::inherited;
+
+/// What the report goes to: a copy of the command's own output or errors, or a descriptor that it does not get.
+fn descriptor(number: i32) -> Result<OwnedFd, Failure> {
+    let opened = match number {
+        1 => dup(std::io::stdout()),
+        2 => dup(std::io::stderr()),
+        3.. => inherited(number),
+        _ => Err(std::io::ErrorKind::InvalidInput.into()),
+    };
+    opened.map_err(|error| {
+        let message = format!("--report {number}: no descriptor to write to: {error}");
+        Failure::new(USAGE, message)
+    })
+}
+
+fn dup(descriptor: impl AsFd) -> std::io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?)
+}
 
 #[derive(Debug)]
 pub(super) struct Report {
@@ -23,12 +42,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn open(number: Option<i32>, name: &str) -> Result<Self, Failure> {
         let file = match number {
-            Some(number) => Some(inherited(number).map_err(|error| {
-                Failure::new(
-                    USAGE,
-                    format!("--report {number}: no open file descriptor: {error}"),
-                )
-            })?),
+            Some(number) => Some(descriptor(number)?),
             None => None,
         };
         Ok(Self {

@@ -4,14 +4,15 @@ use std::io;
 
 use futures_util::StreamExt;
 use signal_hook::consts::{
-    SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+    SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use signal_hook_tokio::SignalsInfo;
 
-const FORWARDED: [i32; 8] = [
-    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP,
+/// TTIN because a command in the background that wants to read stops the whole group: this process must go on renewing.
+const FORWARDED: [i32; 9] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGTTIN,
 ];
 
 /// A signal that came.
@@ -46,7 +47,7 @@ impl Signals {
             match came.number {
                 SIGCHLD => _ = super::guard::reap(),
                 SIGTSTP => _ = signal_hook::low_level::emulate_default_handler(SIGTSTP),
-                SIGWINCH => {}
+                SIGWINCH | SIGTTIN => {}
                 _ => return came,
             }
         }

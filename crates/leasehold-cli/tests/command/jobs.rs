@@ -160,3 +160,35 @@ fn the_terminal_is_free_after_kill_9_of_the_wrapper() {
         lines.iter().any(|line| line == "still here")
     });
 }
+
+/// In the background a command that reads is stopped, and its lease goes on being renewed.
+#[test]
+fn a_command_that_wants_the_terminal_waits_for_it() {
+    let registry = Registry::new();
+    let terminal = Terminal::new(&registry, &[]);
+    terminal.leasehold("run x --period 3s -- sh -c 'echo $$ > pid; read a; echo \"<$a>\"' &");
+    let command = pid_in(&registry.path("pid"));
+    eventually("stopped", || is_stopped(command));
+    let fence = registry.status("x")["fence"].clone();
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(is_stopped(command) && registry.status("x")["fence"] == fence && registry.is_held("x"));
+    terminal.shell("fg");
+    eventually("continued", || !is_stopped(command));
+    terminal.shell("word");
+    terminal.until("read", |lines| lines.iter().any(|line| line == "<word>"));
+}
+
+/// A terminal that hangs up tells only the first process of its session: here the wrapper.
+#[test]
+fn a_terminal_that_hangs_up_ends_the_command() {
+    let registry = Registry::new();
+    let terminal = Terminal::new(&registry, &[]);
+    terminal.shell(&format!(
+        "exec {} run x -- sh -c 'echo $$ > pid; exec sleep 100'",
+        env!("CARGO_BIN_EXE_leasehold")
+    ));
+    let command = pid_in(&registry.path("pid"));
+    drop(terminal);
+    eventually("dead", || !is_at_work(command));
+    eventually("released", || !registry.is_held("x"));
+}

@@ -89,6 +89,11 @@ fn a_candidate_can_be_told_to_end() {
     std::thread::sleep(Duration::from_millis(300));
     candidate.signal(Signal::TERM);
     candidate.done().exits(0);
+    // Anything else is no way to end a service well.
+    let candidate = registry.start("lead x", SCRIPT);
+    std::thread::sleep(Duration::from_millis(300));
+    candidate.signal(Signal::HUP);
+    candidate.done().exits(129);
     assert!(starts(&registry).is_empty());
 }
 
@@ -152,4 +157,39 @@ fn a_waiting_candidate_is_alive() {
     }
     candidate.signal(Signal::TERM);
     candidate.done().exits(0);
+}
+
+/// Nobody else feeds a command's watchdog, or speaks to the service manager in its name.
+#[test]
+fn another_user_is_not_heard() {
+    let registry = Registry::new();
+    let socket = UnixDatagram::bind(registry.path("notify")).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let script = "printf %s \"$NOTIFY_SOCKET\" > address; exec sleep 60";
+    let mut command = registry.script("lead x", script);
+    command.env("NOTIFY_SOCKET", registry.path("notify"));
+    let leader = crate::support::Running::start(command);
+    let address = || std::fs::read_to_string(registry.path("address")).unwrap_or_default();
+    eventually("begun", || !address().is_empty());
+    let say = |user: &str, what: &str| {
+        let send = "import os, socket, sys; os.setuid(int(sys.argv[3])); \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(sys.argv[2].encode(), '\\0' + sys.argv[1][1:])";
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", send, &address(), what, user]);
+        crate::support::done(command).exits(0);
+    };
+    say("65534", "STATUS=forged");
+    say("0", "STATUS=own");
+    let mut buffer = [0; 1000];
+    loop {
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_ne!(&buffer[..length], b"STATUS=forged");
+        if &buffer[..length] == b"STATUS=own" {
+            break;
+        }
+    }
+    leader.signal(Signal::TERM);
+    leader.done().exits(0);
 }

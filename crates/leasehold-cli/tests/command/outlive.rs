@@ -21,7 +21,14 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Who writes where, in beacons.py.
-const BEACONS: [&str; 5] = ["command", "child", "own_group", "own_session", "daemon"];
+const BEACONS: [&str; 6] = [
+    "command",
+    "child",
+    "own_group",
+    "own_session",
+    "daemon",
+    "leaderless",
+];
 const PERIOD: &str = "3s";
 
 /// Milliseconds of the boot clock.
@@ -119,7 +126,7 @@ impl Holder {
         }
     }
 
-    fn pids(&self) -> [Pid; 5] {
+    fn pids(&self) -> [Pid; 6] {
         BEACONS.map(|kind| pid_in(&self.registry.path(&format!("{kind}.pid"))))
     }
 }
@@ -432,6 +439,35 @@ fn what_was_frozen_past_its_deadline_is_killed_when_it_goes_on() {
             .unwrap();
         println!("at work for {late} ms after it went on");
         holder.all_ended_before("half a second after it went on", thawed + 500);
+        end(holder).exits(76);
+    });
+}
+
+/// Without a cgroup, as a user who may not make one, and with a command that ignores TERM: everything below is found and killed.
+#[test]
+fn a_stubborn_tree_of_an_ordinary_user_is_killed_before_the_deadline() {
+    use std::os::unix::fs::PermissionsExt;
+    let _alone = alone();
+    runs(|| {
+        let holder = Holder::start_by("ignore", None, |registry, command| {
+            let open = PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(registry.folder.path(), open).unwrap();
+            let mut other = Command::new("setpriv");
+            other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+            other.arg(command.get_program()).args(command.get_args());
+            other.env("LEASEHOLD_STORE", registry.file());
+            other
+                .current_dir(registry.folder.path())
+                .stdin(Stdio::null());
+            other
+        });
+        std::thread::sleep(at_random());
+        kill_process(holder.wrapper, Signal::STOP).unwrap();
+        let deadline = holder.deadline();
+        let begun: i64 = holder.next().done().exits(0).out.trim().parse().unwrap();
+        holder.all_ended_before("the next one began", begun);
+        holder.all_ended_before("the deadline", deadline);
+        kill_process(holder.wrapper, Signal::CONT).unwrap();
         end(holder).exits(76);
     });
 }

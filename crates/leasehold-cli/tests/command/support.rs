@@ -220,7 +220,12 @@ pub(crate) fn pid_in(path: &std::path::Path) -> Pid {
 /// Whether a process is at work: neither gone nor a zombie.
 pub(crate) fn is_at_work(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| !stat.contains(") Z "))
+    stat.is_ok_and(|stat| {
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let threads = fields.split(' ').nth(17);
+        let threads = threads.and_then(|threads| threads.parse::<u32>().ok());
+        !fields.starts_with('Z') || threads > Some(1)
+    })
 }
 
 /// The parent of a process.

@@ -40,8 +40,83 @@ fn nobody_keeps_a_pipe_open_after_kill_9_of_the_wrapper() {
         "{:?}",
         started.elapsed()
     );
-    assert!(!is_at_work(command));
+    eventually("dead", || !is_at_work(command));
     eventually("released", || !registry.is_held("x"));
+}
+
+/// Nor while the guardian still has to do with a command that ignores TERM, and has no pipe itself.
+#[test]
+fn the_guardian_keeps_no_pipe_open() {
+    let registry = Registry::new();
+    let script = "exec >/dev/null 2>&1; trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done";
+    let running = registry.start("run x --period 60s --grace 6s", script);
+    let command = pid_in(&registry.path("pid"));
+    let guardian = parent(command);
+    let started = Instant::now();
+    kill_process(parent(guardian), Signal::KILL).unwrap();
+    running.done().exits(-9);
+    assert!(
+        is_at_work(guardian) && is_at_work(command),
+        "it has ended too soon to tell"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    kill_process(command, Signal::KILL).unwrap();
+    eventually("released", || !registry.is_held("x"));
+}
+
+/// A grant that comes too late for the command to be ended in time is given back, and the command never begins.
+#[test]
+fn a_command_for_which_there_is_no_time_left_never_begins() {
+    let registry = Registry::new();
+    registry.line("acquire other").exits(0);
+    let lock = "import sqlite3, sys, time\n\
+        db = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+        db.execute('BEGIN IMMEDIATE')\nprint('locked', flush=True)\ntime.sleep(2.3)\ndb.execute('COMMIT')\n";
+    let mut locker = Command::new("python3");
+    locker
+        .args(["-c", lock])
+        .arg(registry.file())
+        .stdout(std::process::Stdio::piped());
+    let mut locker = locker.spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(locker.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    registry
+        .shell("run x --period 3s", "echo > ran")
+        .exits(76)
+        .says(&["was not started"]);
+    locker.wait().unwrap();
+    assert!(!registry.path("ran").exists());
+    eventually("given back", || !registry.is_held("x"));
+}
+
+/// A signal ends also whoever waits for a registry that does not answer.
+#[test]
+fn a_signal_ends_the_opening_of_a_registry() {
+    let registry = Registry::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for verb in ["run", "lead"] {
+        let mut command = registry.command([verb, "x", "--", "true"]);
+        let store = format!("etcd://{}/x", silent.local_addr().unwrap());
+        command.env("LEASEHOLD_STORE", store);
+        let running = Running::start(command);
+        std::thread::sleep(Duration::from_millis(700));
+        let told = Instant::now();
+        running.signal(Signal::TERM);
+        running.done().exits(if verb == "run" { 143 } else { 0 });
+        assert!(
+            told.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            told.elapsed()
+        );
+    }
 }
 
 #[test]
@@ -171,6 +246,9 @@ fn a_report_tells_what_happened() {
         (&"skipped".into(), &serde_json::Value::Null)
     );
     registry.line("acquire y").exits(0);
+    registry.line("run y --report 0 -- true").exits(64);
+    let both = registry.line("run z --report 1 -- echo hello").exits(0).out;
+    assert!(both.starts_with("hello\n{\""), "{both}");
     registry
         .line("run y --report 77 -- true")
         .exits(64)
@@ -283,7 +361,7 @@ fn a_watchdog_that_nobody_feeds_ends_the_command() {
         done(command)
     };
     run("5", "0").exits(0);
-    let starved = run("0.1", "30").exits(76);
+    let starved = run("0.1", "30").exits(76).says(&["--watchdog"]);
     assert!(starved.took < Duration::from_secs(8), "{starved:?}");
     assert!(!registry.is_held("x"));
 }
