@@ -35,8 +35,8 @@ pub(crate) use message::{Arrived, Cause, Order, Report, Start, pair, receive, se
 use plan::{Act, Plan};
 pub(crate) use plan::{KILL_MARGIN, notice};
 use shim::Shim;
-use sys::Side;
 pub(crate) use sys::inherited;
+use sys::{Mask, Side};
 use tree::{Learnt, Tree};
 
 /// The first word of a guardian's command line; no verb for people.
@@ -114,7 +114,9 @@ pub(crate) fn guard(words: Vec<OsString>) -> u8 {
 }
 
 fn live(told: &Guarded, wrapper: OwnedFd) -> io::Result<()> {
-    if let Some(fence) = Guardian::new(told, wrapper)?.watch() {
+    let mask = sys::block_signals()?;
+    if let Some(fence) = Guardian::new(told, wrapper, &mask)?.watch() {
+        sys::restore_signals(&mask)?;
         tree::release(&told.name, fence, told.store.as_deref());
     }
     Ok(())
@@ -152,8 +154,7 @@ struct Told {
 }
 
 impl Guardian {
-    fn new(told: &Guarded, wrapper: OwnedFd) -> io::Result<Self> {
-        let mask = sys::block_signals()?;
+    fn new(told: &Guarded, wrapper: OwnedFd, mask: &Mask) -> io::Result<Self> {
         sys::hear_of_children()?;
         set_child_subreaper(Some(getpid()))?;
         _ = rustix::thread::set_name(c"leasehold-guard");
@@ -161,25 +162,25 @@ impl Guardian {
             Ok(cgroup) => (Some(cgroup), None),
             Err(why) => (None, Some(why)),
         };
-        let (shim, cgroup, why) =
-            match Shim::fork(&told.command, told.leads, cgroup.as_ref(), &mask) {
-                Ok(shim) => (shim, cgroup, why),
-                Err(error) => {
-                    let Some(cgroup) = cgroup else {
-                        return Err(error);
-                    };
-                    cgroup.remove();
-                    let shim = Shim::fork(&told.command, told.leads, None, &mask)?;
-                    (
-                        shim,
-                        None,
-                        Some(format!(
-                            "no process can begin in {}: {error}",
-                            cgroup.path().display()
-                        )),
-                    )
-                }
-            };
+        let (shim, cgroup, why) = match Shim::fork(&told.command, told.leads, cgroup.as_ref(), mask)
+        {
+            Ok(shim) => (shim, cgroup, why),
+            Err(error) => {
+                let Some(cgroup) = cgroup else {
+                    return Err(error);
+                };
+                cgroup.remove();
+                let shim = Shim::fork(&told.command, told.leads, None, mask)?;
+                (
+                    shim,
+                    None,
+                    Some(format!(
+                        "no process can begin in {}: {error}",
+                        cgroup.path().display()
+                    )),
+                )
+            }
+        };
         // Only now, so that the command has the terminal and its guardian has not.
         setsid()?;
         let children = sys::child_signals()?;
