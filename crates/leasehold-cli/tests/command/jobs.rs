@@ -136,7 +136,9 @@ fn a_shell_can_put_it_into_the_background_and_fetch_it() {
     terminal.leasehold("run x -- sh -c 'echo $$ > pid; exec sleep 100' &");
     let command = pid_in(&registry.path("pid"));
     terminal.shell("fg");
-    terminal.until("in front", |lines| last(lines).contains("run x -- sh"));
+    terminal.until("in front", |lines| {
+        lines.concat().matches("run x -- sh").count() == 2
+    });
     // `fg` continues the group; the key comes when it has the terminal.
     std::thread::sleep(Duration::from_millis(300));
     terminal.press("C-c");

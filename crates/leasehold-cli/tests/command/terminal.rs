@@ -33,7 +33,19 @@ impl Terminal {
             "24",
         ]);
         command.arg("-c").arg(registry.folder.path());
-        command.args(["env", "-u", "NO_COLOR", "LC_ALL=C.UTF-8", &store, &prompt]);
+        // By its name alone: lines are as long wherever it was built.
+        let folder = std::path::Path::new(env!("CARGO_BIN_EXE_leasehold")).parent();
+        let path = std::env::var("PATH").unwrap();
+        let path = format!("PATH={}:{path}", folder.unwrap().display());
+        command.args([
+            "env",
+            "-u",
+            "NO_COLOR",
+            "LC_ALL=C.UTF-8",
+            &path,
+            &store,
+            &prompt,
+        ]);
         command.args(variables);
         command.args(["bash", "--norc", "--noprofile", "-i"]);
         done(command).exits(0);
@@ -56,8 +68,7 @@ impl Terminal {
 
     /// Types leasehold's command line, and Enter.
     pub(crate) fn leasehold(&self, line: &str) {
-        let line = format!("{} {line}", env!("CARGO_BIN_EXE_leasehold"));
-        self.tmux(&["send-keys", "-l", &line]);
+        self.tmux(&["send-keys", "-l", &format!("leasehold {line}")]);
         self.press("Enter");
     }
 
