@@ -304,8 +304,7 @@ impl Attend<'_> {
     /// Why there was no renewal in time.
     fn not_renewed(&self, fed: BootInstant) -> String {
         let (work, now) = (self.job.work, self.job.manager.door().now());
-        let about = crate::guardian::notice(work.period).max(work.grace.unwrap_or_default());
-        let held = now.since(self.job.began).saturating_add(about);
+        let held = now.since(self.job.began).saturating_add(work.notice());
         if let Some(limit) = work
             .max_hold
             .filter(|limit| held + Duration::from_secs(1) >= *limit)

@@ -136,7 +136,7 @@ impl Work {
                 human(self.period / 2)
             ));
         }
-        let least = self.grace.unwrap_or_else(|| notice(self.period)) + KILL_MARGIN;
+        let least = self.notice() + KILL_MARGIN;
         if self.max_hold.is_some_and(|limit| limit <= least) {
             return wrong(format!(
                 "--max-hold {}: more than {} are needed, for the command to end in",
@@ -153,9 +153,14 @@ impl Work {
         Ok(())
     }
 
+    /// How long before its deadline the command is told to end.
+    fn notice(&self) -> Duration {
+        self.grace.unwrap_or_else(|| notice(self.period))
+    }
+
     /// How the lease is kept alive.
     fn keep_alive(&self) -> KeepAlive {
-        let mut options = KeepAlive::new().grace(self.grace.unwrap_or_else(|| notice(self.period)));
+        let mut options = KeepAlive::new().grace(self.notice());
         if let Some(limit) = self.max_hold {
             options = options.max_hold(limit);
         }
